@@ -1,0 +1,393 @@
+//! Blobs on a local disk.
+//!
+//! ```text
+//!   <store.path>/blobs/3f/3fa9...e1     one file a blob, 256 shards by the key's first byte
+//!   <store.path>/lock                   held for as long as the server runs: one process a store
+//! ```
+//!
+//! A file has its final name from the first byte on. The ledger says whether it is whole, so completing an upload
+//! moves nothing and needs no second sync. Names are ours: 128 random bits in hex.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io,
+    ops::Range,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::{
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
+
+use super::{
+    BlobWriter, Blobs, Durable,
+    adaptive::{AdaptiveFile, Pace},
+};
+use crate::{
+    fault::{Component, Fault},
+    telemetry::Metrics,
+    upload::{BlobKey, BlobState, Offset},
+};
+
+/// Bytes of one piece of a download.
+const READ_PIECE: u64 = 512 * 1024;
+/// Files below this are not worth an allocation call.
+const ALLOCATE_FROM: u64 = 1024 * 1024;
+/// Dirty bytes after which the kernel is asked to start writing, so that the sync at the end finds little to do.
+const WRITEBACK_EVERY: u64 = 32 * 1024 * 1024;
+/// How long a reading of the disk's free space is believed.
+const ROOM_MAX_AGE: Duration = Duration::from_millis(500);
+
+/// Whether a checkpoint waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Data and folder entry are synced before anything is acknowledged.
+    Full,
+    /// They are in the kernel's hands: a crash of the server loses nothing, a power cut may.
+    Relaxed,
+}
+
+/// How to open a [`DiskBlobs`].
+#[derive(Clone, Debug)]
+pub struct DiskOptions {
+    /// The store's folder; created when missing.
+    pub path: PathBuf,
+    /// Whether checkpoints sync.
+    pub durability: Durability,
+    /// Free bytes that stay untouched.
+    pub reserve: u64,
+    /// Bytes that all writers together may buffer.
+    pub buffer_memory: u64,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub struct DiskBlobs {
+    blobs: PathBuf,
+    durability: Durability,
+    reserve: u64,
+    pace: Arc<Pace>,
+    metrics: Arc<Metrics>,
+    free: AtomicU64,
+    free_read: AtomicU64,
+    started: Instant,
+    _lock: File,
+}
+
+impl DiskBlobs {
+    /// Open the store, create its folders, and lock it against a second server.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or written, or another process holds it.
+    pub fn open(options: &DiskOptions, metrics: Arc<Metrics>) -> Result<Self, Fault> {
+        let doing = |what: &'static str| move |e: io::Error| Fault::io(what, &e);
+        let blobs = options.path.join("blobs");
+        std::fs::create_dir_all(&blobs).map_err(doing("creating the store's folder"))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(options.path.join("lock"))
+            .map_err(doing("opening the store's lock"))?;
+        lock.try_lock().map_err(|e| match e {
+            TryLockError::WouldBlock => {
+                Fault::new(Component::Blobs, "locking the store", "another server uses this store.path; stop it first")
+            }
+            TryLockError::Error(e) => Fault::io("locking the store", &e),
+        })?;
+        for shard in 0..=u8::MAX {
+            let folder = blobs.join(format!("{shard:02x}"));
+            match std::fs::create_dir(&folder) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Fault::io("creating a shard", &e));
+                }
+                _ => {}
+            }
+        }
+        for folder in [&blobs, &options.path] {
+            sync_folder(folder).map_err(doing("syncing the store's folder"))?;
+        }
+        let store = Self {
+            blobs,
+            durability: options.durability,
+            reserve: options.reserve,
+            pace: Pace::new(options.buffer_memory, Arc::clone(&metrics)),
+            metrics,
+            free: AtomicU64::new(0),
+            free_read: AtomicU64::new(u64::MAX),
+            started: Instant::now(),
+            _lock: lock,
+        };
+        Ok(store)
+    }
+
+    /// Where a blob is. Refuses a key that we did not make, whoever asks.
+    fn file_of(&self, key: &BlobKey) -> Result<PathBuf, Fault> {
+        let shard = key.0.get(..2).filter(|_| is_key(&key.0));
+        let shard = shard.ok_or_else(|| Fault::new(Component::Blobs, "naming a blob", "not a key of ours"))?;
+        Ok(self.blobs.join(shard).join(&key.0))
+    }
+
+    /// Run file calls inline while the disk is fast, on the blocking pool while it is not.
+    async fn paced<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Fault> {
+        if self.pace.is_slow() {
+            return blocking(doing, work).await;
+        }
+        work().map_err(|e| Fault::io(doing, &e))
+    }
+
+    fn writer(&self, file: File, folder: PathBuf, at: u64, is_new: bool) -> Box<dyn BlobWriter> {
+        Box::new(DiskWriter {
+            file: AdaptiveFile::new(Arc::new(file), at, Arc::clone(&self.pace)),
+            folder: Arc::new(folder),
+            folder_synced: Arc::new(AtomicBool::new(!is_new)),
+            durability: self.durability,
+            kicked: at,
+            metrics: Arc::clone(&self.metrics),
+        })
+    }
+}
+
+fn is_key(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+async fn blocking<T: Send + 'static>(
+    doing: &'static str,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Fault::new(Component::Blobs, doing, e))?
+        .map_err(|e| Fault::io(doing, &e))
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Reserve the bytes `from..to` without changing the file's length. A file system that cannot is no error; one
+/// that is full is.
+fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
+    if to.saturating_sub(from) < ALLOCATE_FROM {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, from, to - from) {
+        Err(e @ rustix::io::Errno::NOSPC) => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+#[async_trait]
+impl Blobs for DiskBlobs {
+    async fn create(&self, key: &BlobKey, length: Option<u64>) -> Result<Box<dyn BlobWriter>, Fault> {
+        let path = self.file_of(key)?;
+        let folder = path.parent().unwrap_or(&self.blobs).to_path_buf();
+        let file = self
+            .paced("creating a blob", move || {
+                let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+                if let Err(e) = allocate(&file, 0, length.unwrap_or(0)) {
+                    let _ = std::fs::remove_file(&path);
+                    return Err(e);
+                }
+                Ok(file)
+            })
+            .await?;
+        Ok(self.writer(file, folder, 0, true))
+    }
+
+    // [ENG-2] a tail beyond the committed offset is cut off before the next append
+    async fn resume(
+        &self,
+        key: &BlobKey,
+        at: &Durable,
+        length: Option<u64>,
+    ) -> Result<Box<dyn BlobWriter>, Fault> {
+        let path = self.file_of(key)?;
+        let folder = path.parent().unwrap_or(&self.blobs).to_path_buf();
+        let at = at.offset.0;
+        let file = self
+            .paced("resuming a blob", move || {
+                let file = OpenOptions::new().write(true).open(&path)?;
+                let held = file.metadata()?.len();
+                if held < at {
+                    let text = format!("the blob holds {held} bytes, the ledger counts {at}");
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                }
+                if held > at {
+                    file.set_len(at)?;
+                }
+                allocate(&file, at, length.unwrap_or(0))?;
+                Ok(file)
+            })
+            .await?;
+        Ok(self.writer(file, folder, at, false))
+    }
+
+    async fn read(
+        &self,
+        key: &BlobKey,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes, Fault>>, Fault> {
+        let path = self.file_of(key)?;
+        let file = Arc::new(blocking("opening a blob", move || File::open(path)).await?);
+        let metrics = Arc::clone(&self.metrics);
+        Ok(Box::pin(stream::try_unfold(range, move |rest| {
+            let (file, metrics) = (Arc::clone(&file), Arc::clone(&metrics));
+            async move {
+                if rest.is_empty() {
+                    return Ok(None);
+                }
+                let size = usize::try_from((rest.end - rest.start).min(READ_PIECE)).unwrap_or(1);
+                let piece = blocking("reading a blob", move || {
+                    let mut piece = BytesMut::zeroed(size);
+                    file.read_exact_at(&mut piece, rest.start)?;
+                    Ok(piece.freeze())
+                })
+                .await?;
+                metrics.sent(piece.len() as u64);
+                let next = rest.start + piece.len() as u64;
+                Ok(Some((piece, next..rest.end)))
+            }
+        })))
+    }
+
+    async fn durable_length(&self, key: &BlobKey, _state: &BlobState) -> Result<Option<u64>, Fault> {
+        let path = self.file_of(key)?;
+        blocking("measuring a blob", move || match std::fs::metadata(path) {
+            Ok(found) => Ok(Some(found.len())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> Result<(), Fault> {
+        let path = self.file_of(key)?;
+        blocking("deleting a blob", move || match std::fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    async fn keys(&self, page: u32) -> Result<Vec<BlobKey>, Fault> {
+        let folder = self.blobs.join(format!("{page:02x}"));
+        blocking("listing blobs", move || {
+            let mut keys = Vec::new();
+            for entry in std::fs::read_dir(folder)? {
+                if let Ok(name) = entry?.file_name().into_string()
+                    && is_key(&name)
+                {
+                    keys.push(BlobKey(name));
+                }
+            }
+            Ok(keys)
+        })
+        .await
+    }
+
+    fn pages(&self) -> u32 {
+        256
+    }
+
+    fn room(&self) -> Option<u64> {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let read = self.free_read.load(Ordering::Relaxed);
+        if read == u64::MAX || u128::from(now.saturating_sub(read)) >= ROOM_MAX_AGE.as_millis() {
+            match rustix::fs::statvfs(&self.blobs) {
+                Ok(disk) => self.free.store(disk.f_bavail.saturating_mul(disk.f_frsize), Ordering::Relaxed),
+                Err(cause) => {
+                    tracing::warn!(%cause, "cannot read the disk's free space; the reserve is not enforced");
+                    return None;
+                }
+            }
+            self.free_read.store(now, Ordering::Relaxed);
+        }
+        Some(self.free.load(Ordering::Relaxed).saturating_sub(self.reserve))
+    }
+}
+
+struct DiskWriter {
+    file: AdaptiveFile,
+    folder: Arc<PathBuf>,
+    folder_synced: Arc<AtomicBool>,
+    durability: Durability,
+    /// Up to where the kernel was asked to start writing back.
+    kicked: u64,
+    metrics: Arc<Metrics>,
+}
+
+#[async_trait]
+impl BlobWriter for DiskWriter {
+    async fn write(&mut self, data: Bytes) -> Result<(), Fault> {
+        self.file.write(data).await?;
+        let end = self.file.end();
+        if self.durability == Durability::Full && end - self.kicked >= WRITEBACK_EVERY {
+            let (file, from) = (Arc::clone(self.file.file()), self.kicked);
+            self.kicked = end;
+            // A hint: the sync of the checkpoint is what counts, so neither result nor end matters here.
+            tokio::task::spawn_blocking(move || start_writeback(&file, from, end - from));
+        }
+        Ok(())
+    }
+
+    // [ENG-1] data first, then the folder entry, then (by the caller) the ledger
+    async fn checkpoint(&mut self) -> Result<BoxFuture<'static, Result<Durable, Fault>>, Fault> {
+        self.file.flush().await?;
+        let durable = Durable { offset: Offset(self.file.end()), state: BlobState::default() };
+        if self.durability == Durability::Relaxed {
+            return Ok(Box::pin(async move { Ok(durable) }));
+        }
+        let (file, folder) = (Arc::clone(self.file.file()), Arc::clone(&self.folder));
+        let (synced, metrics) = (Arc::clone(&self.folder_synced), Arc::clone(&self.metrics));
+        Ok(Box::pin(async move {
+            blocking("syncing a blob", move || {
+                let began = Instant::now();
+                file.sync_data()?;
+                if !synced.load(Ordering::Acquire) {
+                    sync_folder(&folder)?;
+                    synced.store(true, Ordering::Release);
+                }
+                metrics.sync(began.elapsed());
+                Ok(())
+            })
+            .await?;
+            Ok(durable)
+        }))
+    }
+
+    async fn release(&mut self) {
+        let (file, end) = (Arc::clone(self.file.file()), self.file.end());
+        // Truncating to the present length frees blocks that were reserved behind it.
+        if let Err(cause) = blocking("releasing reserved space", move || file.set_len(end)).await {
+            tracing::debug!(%cause, "space reserved for an upload stays reserved");
+        }
+    }
+}
+
+/// Ask the kernel to start writing dirty pages; does not wait.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "no crate of this tree wraps sync_file_range; the descriptor is open for the call")]
+fn start_writeback(file: &File, from: u64, length: u64) {
+    use std::os::fd::AsRawFd;
+    let (Ok(from), Ok(length)) = (i64::try_from(from), i64::try_from(length)) else { return };
+    // SAFETY: takes numbers only, and `file` keeps the descriptor open.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), from, length, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn start_writeback(_file: &File, _from: u64, _length: u64) {}

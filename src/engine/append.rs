@@ -1,0 +1,341 @@
+//! Carries out a write: lease, decide, fence, stream, make durable, commit.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    Counted, Engine, Error, Order, Outcome, Refusal, Source,
+    decide::{Plan, Stretch, decide, is_about_progress},
+    receive::{Ending, Receiver},
+};
+use crate::{
+    blobs::Durable,
+    fault::{Component, Fault},
+    id,
+    leases::{Lease, Taken},
+    ledger::{Advance, Swap},
+    upload::{BlobKey, BlobState, Generation, Name, Offset, Phase, Upload, UploadId},
+};
+
+impl Engine {
+    pub(super) async fn append(&self, order: Order, source: Source) -> Result<Outcome, Error> {
+        let arrived = Instant::now();
+        // What is refused whatever the older writer still commits must not end that writer.
+        if self.parts.leases.holder(&order.name).is_some() {
+            let upload = self.parts.ledger.find(&order.name).await?;
+            match decide(upload.as_ref(), &order.write, &self.limits()) {
+                Ok(Plan::Already) => return already(upload),
+                Err(refusal) if !is_about_progress(&refusal) => return Err(refusal.into()),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        // [ENG-3] the newest writer wins
+        let lease = self.lease(&order.name).await?;
+        if lease.took_over {
+            self.parts.metrics.taken_over();
+            self.parts.metrics.takeover(arrived.elapsed());
+        }
+        let upload = self.parts.ledger.find(&order.name).await?;
+        let plan = decide(upload.as_ref(), &order.write, &self.limits())?;
+        let job = match (plan, upload) {
+            (Plan::Already, upload) => return already(upload),
+            (Plan::Create(stretch), _) | (Plan::Restart(_, stretch) | Plan::Continue(_, stretch), None) => {
+                self.create(order, lease, stretch).await?
+            }
+            (Plan::Restart(seen, stretch), Some(upload)) => {
+                self.restart(order, lease, upload, seen, stretch).await?
+            }
+            (Plan::Continue(seen, stretch), Some(upload)) => {
+                self.go_on(order, lease, upload, seen, stretch).await?
+            }
+        };
+        job.run(source).await
+    }
+
+    pub(super) async fn lease(&self, name: &Name) -> Result<Lease, Error> {
+        let patience = self.settings.fence_timeout;
+        match self.parts.leases.take(name, patience).await? {
+            Taken::Held(lease) => Ok(lease),
+            Taken::Superseded => {
+                let held = self.parts.ledger.find(name).await?.map_or(Offset::ZERO, |u| u.offset);
+                Err(Refusal::Superseded { held }.into())
+            }
+            Taken::TimedOut => Err(Refusal::Busy { retry_after: patience }.into()),
+        }
+    }
+
+    async fn create(&self, order: Order, lease: Lease, stretch: Stretch) -> Result<Job, Error> {
+        let now = self.now();
+        let upload = Upload {
+            name: order.name,
+            id: UploadId(id::random_hex_128()),
+            phase: Phase::Receiving,
+            generation: Generation::FIRST,
+            offset: Offset::ZERO,
+            length: stretch.length,
+            blob: BlobKey(id::random_hex_128()),
+            blob_state: BlobState::default(),
+            about: order.about,
+            created_at: now,
+            updated_at: now,
+            completed_at: None,
+            expires_at: None,
+        };
+        self.parts.metrics.upload_started(order.dialect);
+        self.open(lease, upload, stretch, order.dialect, Record::New).await
+    }
+
+    async fn restart(
+        &self,
+        order: Order,
+        lease: Lease,
+        mut upload: Upload,
+        seen: Generation,
+        stretch: Stretch,
+    ) -> Result<Job, Error> {
+        self.fence(&upload, seen).await?;
+        let old = std::mem::replace(&mut upload.blob, BlobKey(id::random_hex_128()));
+        upload.generation = seen.next();
+        upload.about.content_type = order.about.content_type.or(upload.about.content_type);
+        self.parts.metrics.upload_started(order.dialect);
+        self.open(lease, upload, stretch, order.dialect, Record::Replacing(old)).await
+    }
+
+    async fn go_on(
+        &self,
+        order: Order,
+        lease: Lease,
+        mut upload: Upload,
+        seen: Generation,
+        stretch: Stretch,
+    ) -> Result<Job, Error> {
+        self.fence(&upload, seen).await?;
+        upload.generation = seen.next();
+        self.parts.metrics.upload_resumed(order.dialect);
+        self.open(lease, upload, stretch, order.dialect, Record::Same).await
+    }
+
+    /// [ENG-3] from here on a writer of an older generation, wherever it lives, commits nothing
+    async fn fence(&self, upload: &Upload, seen: Generation) -> Result<(), Error> {
+        match self.parts.ledger.fence(&upload.name, seen).await? {
+            Swap::Done => Ok(()),
+            Swap::Fenced => Err(Refusal::Superseded { held: upload.offset }.into()),
+        }
+    }
+
+    async fn open(
+        &self,
+        lease: Lease,
+        upload: Upload,
+        stretch: Stretch,
+        dialect: &'static str,
+        record: Record,
+    ) -> Result<Job, Error> {
+        let length = stretch.length.or(stretch.end);
+        let writer = match record {
+            Record::New | Record::Replacing(_) => {
+                self.live(|live| {
+                    live.insert(upload.blob.clone());
+                });
+                let created = self.parts.blobs.create(&upload.blob, length).await;
+                if created.is_err() {
+                    self.live(|live| {
+                        live.remove(&upload.blob);
+                    });
+                }
+                created
+            }
+            Record::Same => {
+                let at = Durable { offset: upload.offset, state: upload.blob_state.clone() };
+                self.parts.blobs.resume(&upload.blob, &at, length).await
+            }
+        };
+        let writer = writer.map_err(|fault| full_or(fault, &self.parts.metrics))?;
+        let commits = Commits { engine: self.clone(), upload, record };
+        let receiver = Receiver::new(commits, lease, writer, stretch);
+        Ok(Job { engine: self.clone(), receiver, dialect, stretch, counted: Counted::new(&self.parts.metrics) })
+    }
+}
+
+fn already(upload: Option<Upload>) -> Result<Outcome, Error> {
+    let upload = upload.ok_or(Refusal::Unknown)?;
+    Ok(Outcome { upload, is_complete: true })
+}
+
+/// A full disk is told to the client; every other fault of the store stays ours.
+fn full_or(fault: Fault, metrics: &crate::telemetry::Metrics) -> Error {
+    if fault.full {
+        tracing::error!(%fault, "the disk is full");
+        metrics.fault(fault.component.word());
+        return Refusal::StorageFull.into();
+    }
+    fault.into()
+}
+
+/// How the ledger knows the blob that is being written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Record {
+    /// Not at all yet: the first commit writes the row.
+    New,
+    /// It still refers to another blob, which goes when this one is committed.
+    Replacing(BlobKey),
+    /// It refers to this blob.
+    Same,
+}
+
+/// Commits progress of one writer, one commit at a time.
+#[derive(Debug)]
+pub(super) struct Commits {
+    engine: Engine,
+    upload: Upload,
+    record: Record,
+}
+
+impl Drop for Commits {
+    fn drop(&mut self) {
+        let blob = &self.upload.blob;
+        self.engine.live(|live| {
+            live.remove(blob);
+        });
+    }
+}
+
+impl Commits {
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Commit bytes that are durable. `Fenced` when a newer writer holds the upload.
+    pub(super) async fn commit(&mut self, durable: &Durable, phase: Phase) -> Result<Swap, Fault> {
+        let parts = &self.engine.parts;
+        let now = self.engine.now();
+        let mut next = self.upload.clone();
+        next.phase = phase;
+        next.offset = durable.offset;
+        next.blob_state = durable.state.clone();
+        next.updated_at = now;
+        if phase == Phase::Complete {
+            next.length = Some(durable.offset.0);
+            next.completed_at = Some(now);
+            let kept = self.engine.settings.retention.map(|age| now.plus(age));
+            next.expires_at = [kept, next.about.retain_until].into_iter().flatten().min();
+        } else {
+            next.expires_at = Some(now.plus(self.engine.settings.incomplete_expires));
+        }
+        let swap = match &self.record {
+            Record::New => parts.ledger.record(next.clone()).await?,
+            Record::Replacing(_) | Record::Same => {
+                parts
+                    .ledger
+                    .advance(Advance {
+                        name: next.name.clone(),
+                        generation: next.generation,
+                        offset: next.offset,
+                        length: next.length,
+                        phase,
+                        blob: next.blob.clone(),
+                        blob_state: next.blob_state.clone(),
+                        content_type: next.about.content_type.clone(),
+                        at: now,
+                        expires_at: next.expires_at,
+                    })
+                    .await?
+            }
+        };
+        if swap == Swap::Done {
+            self.upload = next;
+            // [ENG-9] the old blob goes when the new one has been committed
+            if let Record::Replacing(old) = std::mem::replace(&mut self.record, Record::Same) {
+                self.engine.discard(&old).await;
+            }
+        }
+        Ok(swap)
+    }
+
+    /// Bytes that the ledger holds of this upload, or would hold of the blob it refers to.
+    pub(super) fn held(&self) -> Offset {
+        match self.record {
+            Record::New => Offset::ZERO,
+            Record::Replacing(_) | Record::Same => self.upload.offset,
+        }
+    }
+
+    /// Whether `received` bytes of this blob are what the ledger says.
+    pub(super) fn is_current(&self, received: u64) -> bool {
+        match self.record {
+            Record::Same => self.upload.offset.0 == received,
+            // Nothing received is nothing to commit: an older blob with bytes is worth more than an empty one.
+            Record::New | Record::Replacing(_) => received == 0,
+        }
+    }
+
+    /// Bytes of this blob that the ledger does not know.
+    pub(super) fn uncommitted(&self, received: u64) -> u64 {
+        match self.record {
+            Record::Same => received.saturating_sub(self.upload.offset.0),
+            Record::New | Record::Replacing(_) => received,
+        }
+    }
+
+    /// Drop a blob that no row refers to.
+    async fn abandon(&self) {
+        if self.record != Record::Same {
+            self.engine.discard(&self.upload.blob).await;
+        }
+    }
+}
+
+/// A write that was permitted, with everything it needs.
+struct Job {
+    engine: Engine,
+    receiver: Receiver,
+    dialect: &'static str,
+    stretch: Stretch,
+    counted: Counted,
+}
+
+impl Job {
+    async fn run(self, source: Source) -> Result<Outcome, Error> {
+        let Self { engine, receiver, dialect, stretch, counted } = self;
+        let metrics = Arc::clone(&engine.parts.metrics);
+        let (finished, ending) = receiver.run(source).await;
+        let mut commits = finished.commits;
+        if commits.record != Record::Same {
+            commits.abandon().await;
+        }
+        let held = commits.held();
+        let refusal = match ending {
+            Ending::Complete => {
+                metrics.upload_finished(dialect, counted.began.elapsed(), commits.upload.offset.0);
+                return Ok(Outcome { upload: commits.upload.clone(), is_complete: true });
+            }
+            Ending::Partial => {
+                let mut upload = commits.upload.clone();
+                upload.offset = held;
+                return Ok(Outcome { upload, is_complete: false });
+            }
+            Ending::Fault(fault) => {
+                commits.engine.parts.metrics.cut("fault");
+                return Err(full_or(fault, &metrics));
+            }
+            Ending::Full => Refusal::StorageFull,
+            Ending::TooShort => {
+                Refusal::TooShort { received: held, expected: stretch.end.or(stretch.length).unwrap_or_default() }
+            }
+            Ending::Overrun if stretch.end.or(stretch.length).is_none() => {
+                Refusal::TooLarge { limit: stretch.limit }
+            }
+            Ending::Overrun => Refusal::Overrun { limit: stretch.limit, held },
+            Ending::Superseded => Refusal::Superseded { held },
+            Ending::Stalled => Refusal::Stalled { held },
+            Ending::Broken => Refusal::Broken { held },
+            Ending::Stopping => Refusal::Stopping { held },
+        };
+        metrics.cut(refusal.word());
+        Err(refusal.into())
+    }
+}
+
+/// A fault of the engine itself.
+pub(super) fn engine_fault(doing: &'static str, cause: impl std::fmt::Display) -> Fault {
+    Fault::new(Component::Blobs, doing, cause)
+}

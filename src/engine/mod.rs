@@ -1,0 +1,291 @@
+//! The rules of uploads, free of HTTP and of any particular store.
+//!
+//! ```text
+//!   wire ──Order, Source──> Engine::write ──spawns──> append: decide -> lease -> fence -> stream -> durable -> commit
+//!   wire ──Name───────────> Engine::state ──asks the writer for a checkpoint, or ends a silent one──> ledger
+//! ```
+//!
+//! `decide.rs` says what is permitted, `append.rs` carries it out, `receive.rs` is the loop that takes bytes.
+//! An append is a task of its own: the handler that asked for it may be dropped at any await (a lost HTTP/2
+//! connection, a forced shutdown), and the bytes that arrived must be committed all the same.
+
+pub mod append;
+pub mod decide;
+mod receive;
+pub mod recover;
+pub mod refusal;
+pub mod sweep;
+
+use std::{
+    collections::HashSet,
+    ops::Range,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, Stream};
+use tokio::time::timeout;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    blobs::Blobs,
+    clock::{Clock, Timestamp},
+    fault::{Component, Fault},
+    leases::Leases,
+    ledger::{Ledger, Swap},
+    telemetry::Metrics,
+    upload::{About, BlobKey, Gone, Name, Phase, Upload},
+};
+
+pub use decide::{Limits, Start, Write};
+pub use refusal::{Error, Refusal};
+
+/// The body of a request: pieces, then the end or [`Broken`].
+pub type Source = Pin<Box<dyn Stream<Item = Result<Bytes, Broken>> + Send>>;
+
+/// The connection went away in mid-body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
+
+/// One request to write.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Which upload.
+    pub name: Name,
+    /// What to write.
+    pub write: Write,
+    /// What the client says of the file; counts when the upload is created.
+    pub about: About,
+    /// Who asks, for the metrics.
+    pub dialect: &'static str,
+}
+
+/// What became of a write that was not refused.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The upload as committed.
+    pub upload: Upload,
+    /// Whether this write completed it, or found it complete.
+    pub is_complete: bool,
+}
+
+/// The parts an engine is made of.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Offsets.
+    pub ledger: Arc<dyn Ledger>,
+    /// Bytes.
+    pub blobs: Arc<dyn Blobs>,
+    /// Writers.
+    pub leases: Arc<dyn Leases>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Numbers that the operator sets.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The largest upload in bytes.
+    pub max_size: u64,
+    /// Bytes received after which a writer commits.
+    pub checkpoint_bytes: u64,
+    /// Time after which a writer commits what it received.
+    pub checkpoint_interval: Duration,
+    /// A body silent for so long is cut and kept.
+    pub body_gap: Duration,
+    /// How long a newcomer waits for an older writer.
+    pub fence_timeout: Duration,
+    /// A writer silent for so long is ended by a HEAD.
+    pub silent_writer: Duration,
+    /// Incomplete uploads live for so long after their last progress.
+    pub incomplete_expires: Duration,
+    /// Complete uploads live for so long; `None` for ever.
+    pub retention: Option<Duration>,
+}
+
+/// The engine. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    parts: Parts,
+    settings: Arc<Settings>,
+    appends: TaskTracker,
+    stopping: CancellationToken,
+    /// Blobs of writers at work, which the ledger may not know yet.
+    live: Arc<Mutex<HashSet<BlobKey>>>,
+}
+
+impl Engine {
+    /// Put the parts together.
+    #[must_use]
+    pub fn new(parts: Parts, settings: Settings) -> Self {
+        Self {
+            parts,
+            settings: Arc::new(settings),
+            appends: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            live: Arc::default(),
+        }
+    }
+
+    /// Write to an upload; returns when the bytes are durable and committed, or refused. Dropping the returned
+    /// future does not stop the append.
+    ///
+    /// # Errors
+    /// The refusal of [`decide::decide`], the reason why the body ended early, or a fault.
+    pub async fn write(&self, order: Order, source: Source) -> Result<Outcome, Error> {
+        let engine = self.clone();
+        let append = self.appends.spawn(async move { engine.append(order, source).await });
+        append.await.unwrap_or_else(|e| Err(Fault::new(Component::Blobs, "appending", e).into()))
+    }
+
+    /// The upload as last committed; asks no writer for more.
+    ///
+    /// # Errors
+    /// A fault of the ledger.
+    pub async fn find(&self, name: &Name) -> Result<Option<Upload>, Error> {
+        Ok(self.parts.ledger.find(name).await?)
+    }
+
+    /// The upload as committed now. A writer at work is asked to commit first; one that has been silent for
+    /// [`Settings::silent_writer`] is ended when `may_end` allows it.
+    ///
+    /// # Errors
+    /// A fault of the ledger.
+    pub async fn state(&self, name: &Name, may_end: bool) -> Result<Option<Upload>, Error> {
+        if let Some(holder) = self.parts.leases.holder(name) {
+            // [ENG-3] polling must not kill a live upload
+            if may_end && holder.silent_for() >= self.settings.silent_writer {
+                holder.end();
+                let _ = timeout(self.settings.fence_timeout, holder.finished()).await;
+            } else {
+                let _ = timeout(self.settings.fence_timeout, holder.checkpoint()).await;
+            }
+        }
+        Ok(self.parts.ledger.find(name).await?)
+    }
+
+    /// A complete upload, for reading.
+    ///
+    /// # Errors
+    /// `Unknown`, `Incomplete` or `Gone`, or a fault.
+    pub async fn complete(&self, name: &Name) -> Result<Upload, Error> {
+        let upload = self.parts.ledger.find(name).await?.ok_or(Refusal::Unknown)?;
+        match upload.phase {
+            Phase::Complete => Ok(upload),
+            // [ENG-5] incomplete is invisible
+            Phase::Receiving => Err(Refusal::Incomplete.into()),
+            Phase::Gone(why) => Err(Refusal::Gone(why).into()),
+        }
+    }
+
+    /// The bytes of a complete upload.
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub async fn read(
+        &self,
+        upload: &Upload,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes, Fault>>, Error> {
+        Ok(self.parts.blobs.read(&upload.blob, range).await?)
+    }
+
+    /// Delete an upload: a writer at work is ended, the row becomes a tombstone, the bytes go.
+    ///
+    /// # Errors
+    /// `Unknown` or `Gone`; `Busy` when a writer does not end; `Forbidden` for a complete one unless
+    /// `complete_too`; or a fault.
+    pub async fn delete(&self, name: &Name, complete_too: bool) -> Result<(), Error> {
+        let lease = self.lease(name).await?;
+        let upload = self.parts.ledger.find(name).await?.ok_or(Refusal::Unknown)?;
+        match upload.phase {
+            Phase::Gone(why) => return Err(Refusal::Gone(why).into()),
+            Phase::Complete if !complete_too => return Err(Refusal::Forbidden.into()),
+            Phase::Complete | Phase::Receiving => {}
+        }
+        let buried = self.bury(&upload, Gone::Deleted).await?;
+        drop(lease);
+        if buried { Ok(()) } else { Err(Refusal::Superseded { held: upload.offset }.into()) }
+    }
+
+    /// Turn an upload into a tombstone and free its bytes; `false` when it changed meanwhile.
+    async fn bury(&self, upload: &Upload, why: Gone) -> Result<bool, Error> {
+        let now = self.now();
+        match self.parts.ledger.bury(&upload.name, upload.generation, why, now).await? {
+            Swap::Fenced => Ok(false),
+            Swap::Done => {
+                self.parts.metrics.removed(why.word(), 1);
+                self.discard(&upload.blob).await;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Delete bytes that no row refers to any more. A failure leaves an orphan, which the next scan finds.
+    async fn discard(&self, blob: &BlobKey) {
+        if let Err(fault) = self.parts.blobs.delete(blob).await {
+            tracing::warn!(%fault, "bytes that are no longer needed stay until the next scan for orphans");
+        }
+    }
+
+    /// End every writer, commit what each received, and wait for them; new ones are cut at once.
+    pub async fn stop(&self) {
+        self.stopping.cancel();
+        self.appends.close();
+        self.appends.wait().await;
+        self.parts.ledger.close().await;
+    }
+
+    /// How many appends are at work.
+    #[must_use]
+    pub fn writers(&self) -> usize {
+        self.appends.len()
+    }
+
+    /// Whether the ledger answers; for readiness.
+    ///
+    /// # Errors
+    /// The ledger's fault.
+    pub async fn ready(&self) -> Result<(), Fault> {
+        self.parts.ledger.ping().await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { max_size: self.settings.max_size, room: self.parts.blobs.room() }
+    }
+
+    fn live(&self, change: impl FnOnce(&mut HashSet<BlobKey>)) {
+        change(&mut self.live.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn is_live(&self, blob: &BlobKey) -> bool {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).contains(blob)
+    }
+}
+
+/// Counts a writer for as long as it lives.
+struct Counted {
+    metrics: Arc<Metrics>,
+    began: Instant,
+}
+
+impl Counted {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.writers_delta(1);
+        Self { metrics: Arc::clone(metrics), began: Instant::now() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.writers_delta(-1);
+    }
+}

@@ -1,0 +1,279 @@
+//! The loop that takes bytes: from the source to the blob, with a commit now and then, until something ends it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, future::BoxFuture};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    Broken, Source,
+    append::Commits,
+    decide::Stretch,
+};
+use crate::{
+    blobs::{BlobWriter, Durable},
+    fault::Fault,
+    leases::{CheckpointRequest, Lease},
+    ledger::Swap,
+    upload::Phase,
+};
+
+/// How the receiving of a body ended. In every case what was received is durable and committed, unless a newer
+/// generation or a fault stands against it.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// The last byte of the upload is committed.
+    Complete,
+    /// The body ended where it should, before the end of the upload.
+    Partial,
+    /// The body ended cleanly, too early.
+    TooShort,
+    /// The body went on too long.
+    Overrun,
+    /// A newer writer came.
+    Superseded,
+    /// The body was silent for too long.
+    Stalled,
+    /// The connection broke.
+    Broken,
+    /// The server stops.
+    Stopping,
+    /// The disk reserve was reached.
+    Full,
+    /// Ours.
+    Fault(Fault),
+}
+
+/// Bytes between two looks at the disk's room.
+const ROOM_EVERY: u64 = 8 * 1024 * 1024;
+/// What a writer that is being ended still takes of what has already arrived.
+const LAST_BYTES: u64 = 4 * 1024 * 1024;
+/// For how long it does so.
+const LAST_MOMENT: Duration = Duration::from_millis(20);
+
+type Sync = BoxFuture<'static, Result<Durable, Fault>>;
+
+pub(super) struct Receiver {
+    pub(super) commits: Commits,
+    lease: Lease,
+    writer: Box<dyn BlobWriter>,
+    stretch: Stretch,
+    /// Bytes of the upload that the store has, from byte 0.
+    received: u64,
+    /// Asked for, to be answered (by being dropped) after the next checkpoint.
+    asked: Vec<CheckpointRequest>,
+    /// To be answered after the checkpoint that runs.
+    answering: Vec<CheckpointRequest>,
+}
+
+/// What is left of a receiver: its commits. The lease ends with it.
+pub(super) struct Finished {
+    pub(super) commits: Commits,
+    _lease: Lease,
+}
+
+impl Receiver {
+    pub(super) fn new(
+        commits: Commits,
+        lease: Lease,
+        writer: Box<dyn BlobWriter>,
+        stretch: Stretch,
+    ) -> Self {
+        Self { commits, lease, writer, stretch, received: stretch.from.0, asked: Vec::new(), answering: Vec::new() }
+    }
+
+    pub(super) async fn run(mut self, mut source: Source) -> (Finished, Ending) {
+        let mut ending = self.receive(&mut source).await;
+        self.lease.works();
+        if matches!(ending, Ending::Superseded | Ending::Stopping | Ending::Stalled) {
+            if let Some(end) = self.take_what_arrived(&mut source).await {
+                ending = end;
+            }
+        }
+        drop(source);
+        let ending = self.conclude(ending).await;
+        (Finished { commits: self.commits, _lease: self.lease }, ending)
+    }
+
+    async fn receive(&mut self, source: &mut Source) -> Ending {
+        let engine = self.commits.engine().clone();
+        let settings = engine.settings.clone();
+        let mut sync: Option<Sync> = None;
+        let mut last_piece = Instant::now();
+        let mut last_commit = Instant::now();
+        let mut next_room = self.received.saturating_add(ROOM_EVERY);
+        let wake = sleep_until(last_piece + settings.body_gap.min(settings.checkpoint_interval));
+        tokio::pin!(wake);
+        loop {
+            // [ENG-6] checkpoints while data arrives: when asked, by bytes, by time
+            if sync.is_none() {
+                let due = self.commits.uncommitted(self.received) >= settings.checkpoint_bytes
+                    || last_commit.elapsed() >= settings.checkpoint_interval;
+                if self.commits.is_current(self.received) {
+                    self.asked.clear();
+                    last_commit = Instant::now();
+                } else if due || !self.asked.is_empty() {
+                    self.answering = std::mem::take(&mut self.asked);
+                    match self.writer.checkpoint().await {
+                        Ok(started) => sync = Some(started),
+                        Err(fault) => return Ending::Fault(fault),
+                    }
+                }
+            }
+            self.lease.waits_for_client();
+            tokio::select! {
+                biased;
+                () = self.lease.ended() => return self.settle(sync, Ending::Superseded).await,
+                () = engine.stopping.cancelled() => return self.settle(sync, Ending::Stopping).await,
+                Some(request) = self.lease.checkpoints.recv() => self.asked.push(request),
+                durable = pending_or(&mut sync) => {
+                    sync = None;
+                    last_commit = Instant::now();
+                    if let Err(ending) = self.commit(durable).await {
+                        return ending;
+                    }
+                    self.answering.clear();
+                    wake.as_mut().reset((last_piece + settings.body_gap).min(last_commit + settings.checkpoint_interval));
+                }
+                () = &mut wake => {
+                    if last_piece.elapsed() >= settings.body_gap {
+                        return self.settle(sync, Ending::Stalled).await;
+                    }
+                    let cut = last_piece + settings.body_gap;
+                    let next = if sync.is_some() { cut } else { cut.min(last_commit + settings.checkpoint_interval) };
+                    wake.as_mut().reset(next);
+                }
+                piece = source.next() => {
+                    self.lease.works();
+                    last_piece = Instant::now();
+                    if let Some(ending) = self.take(piece).await {
+                        return self.settle(sync, ending).await;
+                    }
+                    if self.received >= next_room {
+                        next_room = self.received.saturating_add(ROOM_EVERY);
+                        // [ENG-8] the disk reserve holds for bodies of unannounced size too
+                        if engine.parts.blobs.room() == Some(0) {
+                            return self.settle(sync, Ending::Full).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Write one piece; `Some` when it was the last.
+    async fn take(&mut self, piece: Option<Result<Bytes, Broken>>) -> Option<Ending> {
+        let mut data = match piece {
+            Some(Ok(data)) => data,
+            Some(Err(Broken)) => return Some(Ending::Broken),
+            None => return Some(self.ended()),
+        };
+        // [ENG-8] limits hold while streaming
+        let room = self.stretch.limit.saturating_sub(self.received);
+        let over = data.len() as u64 > room;
+        if over {
+            data.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+        }
+        let size = data.len() as u64;
+        if let Err(fault) = self.writer.write(data).await {
+            return Some(Ending::Fault(fault));
+        }
+        self.received += size;
+        self.commits.engine().parts.metrics.received(size);
+        over.then_some(Ending::Overrun)
+    }
+
+    /// The body ended cleanly: what does that mean here?
+    fn ended(&self) -> Ending {
+        let at = self.received;
+        if self.stretch.end.is_some_and(|end| at < end) {
+            return Ending::TooShort;
+        }
+        match self.stretch.length {
+            Some(length) if at < length && self.stretch.whole => Ending::TooShort,
+            Some(length) if at < length => Ending::Partial,
+            Some(_) => Ending::Complete,
+            // A chunked body without announced length is the whole file when it began at byte 0 as one.
+            None if self.stretch.whole => Ending::Complete,
+            None => Ending::Partial,
+        }
+    }
+
+    /// [ENG-6] what had arrived when the writer was told to end is kept
+    async fn take_what_arrived(&mut self, source: &mut Source) -> Option<Ending> {
+        let until = Instant::now() + LAST_MOMENT;
+        let stop = self.received.saturating_add(LAST_BYTES);
+        while Instant::now() < until && self.received < stop {
+            let piece = source.next().now_or_never()?;
+            if let Some(ending) = self.take(piece).await {
+                return Some(ending);
+            }
+        }
+        None
+    }
+
+    /// A checkpoint that runs while the body ends is waited for, so that commits stay in order.
+    async fn settle(&mut self, sync: Option<Sync>, ending: Ending) -> Ending {
+        self.lease.works();
+        if let Some(sync) = sync {
+            let durable = sync.await;
+            // When all of it is about to be committed at once, the earlier commit is not worth its row.
+            if !matches!(ending, Ending::Complete | Ending::Partial)
+                && let Err(worse) = self.commit(durable).await
+            {
+                return worse;
+            }
+        }
+        ending
+    }
+
+    async fn commit(&mut self, durable: Result<Durable, Fault>) -> Result<(), Ending> {
+        let durable = durable.map_err(Ending::Fault)?;
+        match self.commits.commit(&durable, Phase::Receiving).await {
+            Ok(Swap::Done) => Ok(()),
+            Ok(Swap::Fenced) => Err(Ending::Superseded),
+            Err(fault) => Err(Ending::Fault(fault)),
+        }
+    }
+
+    /// Make durable and commit what the ending asks for.
+    async fn conclude(&mut self, ending: Ending) -> Ending {
+        let phase = if matches!(ending, Ending::Complete) { Phase::Complete } else { Phase::Receiving };
+        if phase == Phase::Receiving {
+            if !matches!(ending, Ending::Partial) {
+                self.writer.release().await;
+            }
+            if self.commits.is_current(self.received) {
+                return ending;
+            }
+        }
+        let durable = match self.writer.checkpoint().await {
+            Ok(sync) => sync.await,
+            Err(fault) => Err(fault),
+        };
+        let ending = match (durable, ending) {
+            (Ok(durable), Ending::Complete) if durable.offset.0 != self.received => {
+                let text = format!("{} bytes are durable of {}", durable.offset, self.received);
+                Ending::Fault(super::append::engine_fault("completing an upload", text))
+            }
+            (Ok(durable), ending) => match self.commits.commit(&durable, phase).await {
+                Ok(Swap::Done) => ending,
+                Ok(Swap::Fenced) => Ending::Superseded,
+                Err(fault) => Ending::Fault(fault),
+            },
+            // The first fault says more than the one that followed from it.
+            (Err(_), ending @ Ending::Fault(_)) => ending,
+            (Err(fault), _) => Ending::Fault(fault),
+        };
+        ending
+    }
+}
+
+/// The result of a running checkpoint; never, when none runs.
+async fn pending_or(sync: &mut Option<Sync>) -> Result<Durable, Fault> {
+    match sync {
+        Some(running) => running.await,
+        None => std::future::pending().await,
+    }
+}

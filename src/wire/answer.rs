@@ -1,0 +1,74 @@
+//! Answers that every dialect gives alike.
+
+use http::{StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use super::{Call, reply::Reply};
+use crate::{
+    engine::{Outcome, Refusal},
+    upload::Upload,
+};
+
+/// The part of a refusal's answer that every dialect shares: problem document, offset, when to try again.
+#[must_use]
+pub fn refused(status: StatusCode, refusal: &Refusal) -> Reply {
+    let mut more = Map::new();
+    if let Some(held) = refusal.held() {
+        more.insert("offset".into(), held.0.into());
+    }
+    let reply = Reply::problem_with(status, refusal.word(), &refusal.to_string(), more).offset(refusal.held());
+    match refusal {
+        Refusal::Busy { retry_after } => reply.with(header::RETRY_AFTER, retry_after.as_secs().max(1)),
+        Refusal::Stopping { .. } => reply.with(header::RETRY_AFTER, 5),
+        _ => reply,
+    }
+}
+
+/// The strong validator of a complete upload: its id, since its bytes never change.
+#[must_use]
+pub fn etag(upload: &Upload) -> String {
+    format!("\"{}\"", upload.id.0)
+}
+
+/// 201 without a body, or with JSON for those who ask for it by name.
+#[must_use]
+pub fn created(call: &Call<'_>, outcome: &Outcome) -> Reply {
+    let upload = &outcome.upload;
+    let reply = Reply::new(StatusCode::CREATED).with(header::ETAG, etag(upload));
+    if !call.header(header::ACCEPT).is_some_and(accepts_json) {
+        return reply;
+    }
+    let value: Value = json!({
+        "success": true,
+        "filename": upload.about.filename,
+        "size": upload.offset.0,
+        "user": upload.about.owner,
+        "uploaded_at": upload.completed_at.map(|at| at.to_string()),
+    });
+    reply.json(&value)
+}
+
+/// Whether an Accept header names JSON itself; `*/*` does not ask for it.
+fn accepts_json(accept: &str) -> bool {
+    accept.split(',').any(|part| {
+        let mut fields = part.split(';').map(str::trim);
+        let is_json = fields.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
+        let refused = fields.any(|f| f.strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0)));
+        is_json && !refused
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_sent_only_to_those_who_name_it() {
+        for yes in ["application/json", "text/html, Application/JSON;q=0.5", "application/json; charset=utf-8"] {
+            assert!(accepts_json(yes), "{yes}");
+        }
+        for no in ["*/*", "", "text/plain", "application/json;q=0", "application/*", "application/jsonx"] {
+            assert!(!accepts_json(no), "{no}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Request bodies: as a source for the engine, and what happens to a body that nobody wants.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::stream::Stream;
+use http::{HeaderMap, Version, header};
+use http_body::Body;
+use http_body_util::BodyExt;
+use salvo::http::ReqBody;
+use tokio::time::timeout;
+
+use crate::engine::Broken;
+
+/// An unwanted body is read on for so long after the last piece of it,
+const LINGER_GAP: Duration = Duration::from_secs(5);
+/// and for so long altogether.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// How a request announces its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announced {
+    /// Content-Length.
+    Bytes(u64),
+    /// Chunked (HTTP/1), or until the end of the stream (HTTP/2).
+    Unknown,
+    /// Neither; HTTP/1 then has no body at all.
+    Nothing,
+}
+
+/// Read the announcement. `None` for a Content-Length that is no number.
+#[must_use]
+pub fn announced(headers: &HeaderMap, version: Version, body: &ReqBody) -> Option<Announced> {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return Some(Announced::Unknown);
+    }
+    match headers.get(header::CONTENT_LENGTH) {
+        Some(value) => {
+            let text = value.to_str().ok()?.trim();
+            text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten().map(Announced::Bytes)
+        }
+        None if version < Version::HTTP_2 => Some(Announced::Nothing),
+        None if body.is_end_stream() => Some(Announced::Bytes(0)),
+        None => Some(Announced::Unknown),
+    }
+}
+
+/// A request body as the engine takes it.
+///
+/// Dropping one that was not read to its end reads on for a moment: a client that is still sending when its
+/// connection closes gets a reset, and loses the answer that says why.
+#[derive(Debug)]
+pub struct RequestSource {
+    body: ReqBody,
+    over: bool,
+    /// Whether nobody but us would read on: HTTP/1, and the client does not wait for `100 Continue`.
+    lingers: bool,
+}
+
+impl RequestSource {
+    /// The body of a request with these headers.
+    #[must_use]
+    pub fn new(body: ReqBody, headers: &HeaderMap, version: Version) -> Self {
+        let waits = headers.get(header::EXPECT).is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        Self { over: body.is_end_stream(), body, lingers: version < Version::HTTP_2 && !waits }
+    }
+}
+
+impl Stream for RequestSource {
+    type Item = Result<Bytes, Broken>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if self.over {
+                return Poll::Ready(None);
+            }
+            let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+            // Once asked for, the body has its 100 Continue and must be read like any other.
+            match frame {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+                Some(Err(_)) => {
+                    self.over = true;
+                    return Poll::Ready(Some(Err(Broken)));
+                }
+                None => self.over = true,
+            }
+        }
+    }
+}
+
+impl Drop for RequestSource {
+    fn drop(&mut self) {
+        if self.over || !self.lingers {
+            return;
+        }
+        let mut body = std::mem::take(&mut self.body);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(timeout(LINGER, async move {
+                while let Ok(Some(Ok(_))) = timeout(LINGER_GAP, body.frame()).await {}
+            }));
+        }
+    }
+}

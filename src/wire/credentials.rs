@@ -1,0 +1,71 @@
+//! From a request to a [`Grant`], and from a [`Denied`] to an answer.
+
+use http::{StatusCode, header};
+
+use super::{Call, reply::Reply};
+use crate::{
+    auth::{Carrier, Denied, Grant, Presented, authorize},
+    clock::Timestamp,
+    upload::{About, Upload},
+};
+
+/// The candidates for the media type that a v2 token signs.
+fn content_types<'a>(call: &'a Call<'_>, known: Option<&'a Upload>) -> Vec<&'a str> {
+    let stored = known.and_then(|u| u.about.content_type.as_deref());
+    call.header(header::CONTENT_TYPE).into_iter().chain(stored).collect()
+}
+
+/// Judge the request's credential for an upload of `length` bytes in all.
+///
+/// # Errors
+/// The answer to send instead.
+pub fn granted(call: &Call<'_>, length: Option<u64>, known: Option<&Upload>) -> Result<Grant, Denied> {
+    let presented = Presented {
+        path: &call.path,
+        query: call.query.as_deref(),
+        authorization: call.headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes),
+        length,
+        content_types: &content_types(call, known),
+    };
+    authorize(&call.realm.keys, &presented, call.house.clock.now().0)
+}
+
+/// What a grant and the request say of the file.
+#[must_use]
+pub fn about(call: &Call<'_>, grant: &Grant) -> About {
+    let last = call.path.rsplit('/').next().unwrap_or(&call.path);
+    About {
+        filename: Some(grant.filename.clone().unwrap_or_else(|| last.to_owned())),
+        content_type: grant.content_type.clone().or_else(|| call.header(header::CONTENT_TYPE).map(str::to_owned)),
+        owner: grant.subject.clone(),
+        retain_until: grant.retain_until_ms.map(Timestamp),
+    }
+}
+
+/// The answer to a request without a good credential.
+#[must_use]
+pub fn denied(call: &Call<'_>, why: Denied, dialect: &'static str) -> Reply {
+    let detail = why.to_string();
+    let (status, word, challenge) = match why {
+        Denied::Missing => (StatusCode::UNAUTHORIZED, "credential-missing", Some("Bearer")),
+        Denied::Malformed { carrier, .. } | Denied::BadSignature { carrier } => match carrier {
+            Carrier::Header => {
+                (StatusCode::UNAUTHORIZED, "credential-invalid", Some("Bearer error=\"invalid_token\""))
+            }
+            Carrier::Query => (StatusCode::FORBIDDEN, "credential-invalid", None),
+        },
+        Denied::Expired { .. } | Denied::NotYetValid { .. } => {
+            (StatusCode::UNAUTHORIZED, "credential-expired", Some("Bearer error=\"invalid_token\""))
+        }
+        Denied::WrongPath { .. } => (StatusCode::FORBIDDEN, "credential-path", None),
+        Denied::WrongSize { .. } => (StatusCode::FORBIDDEN, "credential-size", None),
+        Denied::LengthRequired => (StatusCode::LENGTH_REQUIRED, "length-required", None),
+    };
+    call.house.metrics.refused(dialect, word);
+    tracing::info!(reason = word, detail, "credential refused");
+    let reply = Reply::problem(status, word, &detail);
+    match challenge {
+        Some(challenge) => reply.with(header::WWW_AUTHENTICATE, challenge),
+        None => reply,
+    }
+}

@@ -1,0 +1,151 @@
+//! GET and HEAD: complete uploads, and the offset of an incomplete one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{HeaderName, Method, StatusCode, header};
+
+use super::{
+    Call,
+    answer::etag,
+    credentials::granted,
+    download_plan::{Body, Servable, plan},
+    reply::{Content, Reply, UPLOAD_COMPLETE, UPLOAD_LENGTH},
+};
+use crate::{
+    engine::{Error, Refusal},
+    upload::{Offset, Phase, Upload},
+};
+
+const DIALECT: &str = "download";
+
+/// GET a complete upload.
+pub async fn get(call: Call<'_>) -> Reply {
+    match call.house.engine.complete(&call.name).await {
+        Ok(upload) => serve(&call, upload).await,
+        Err(error) => answer(&call, error),
+    }
+}
+
+/// HEAD: of a complete upload what GET would say, of an incomplete one how far it is.
+pub async fn head(call: Call<'_>) -> Reply {
+    let known = match call.house.engine.find(&call.name).await {
+        Ok(known) => known,
+        Err(error) => return answer(&call, error),
+    };
+    if known.as_ref().is_some_and(|u| u.phase == Phase::Complete) {
+        return get(call).await;
+    }
+    // [ENG-3] the URL alone is no credential here, and may not end a writer
+    let grant = granted(&call, known.as_ref().and_then(|u| u.length), known.as_ref());
+    let upload = match call.house.engine.state(&call.name, grant.is_ok()).await {
+        Ok(upload) => upload,
+        Err(error) => return answer(&call, error),
+    };
+    match upload.as_ref().map(|u| u.phase) {
+        Some(Phase::Complete) => get(call).await,
+        Some(Phase::Gone(why)) => answer(&call, Refusal::Gone(why).into()),
+        Some(Phase::Receiving) => incomplete(upload.as_ref().map_or(Offset::ZERO, |u| u.offset), upload.and_then(|u| u.length)),
+        None => match grant {
+            // The slot is good and nothing of it has arrived.
+            Ok(grant) => incomplete(Offset::ZERO, grant.size),
+            Err(_) => answer(&call, Refusal::Unknown.into()),
+        },
+    }
+}
+
+fn incomplete(offset: Offset, length: Option<u64>) -> Reply {
+    let reply =
+        Reply::new(StatusCode::NO_CONTENT).offset(Some(offset)).with(UPLOAD_COMPLETE, "?0").no_store();
+    match length {
+        Some(length) => reply.with(UPLOAD_LENGTH, length),
+        None => reply,
+    }
+}
+
+async fn serve(call: &Call<'_>, upload: Upload) -> Reply {
+    let file = Servable {
+        length: upload.offset.0,
+        etag: etag(&upload),
+        last_modified_ms: upload.completed_at.unwrap_or(upload.updated_at).0,
+        content_type: upload.about.content_type.clone(),
+        filename: upload.about.filename.clone().unwrap_or_default(),
+    };
+    let plan = plan(call.method == Method::HEAD, &call.headers, &file);
+    let status = StatusCode::from_u16(plan.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let content = match plan.body {
+        Body::Empty => Ok(Content::Empty),
+        Body::Whole => call.house.engine.read(&upload, 0..file.length).await.map(Content::Stream),
+        Body::One(range) => call.house.engine.read(&upload, range).await.map(Content::Stream),
+        Body::Many { parts, trailer } => Ok(many(call, Arc::new(upload), parts, trailer)),
+    };
+    match content {
+        Ok(content) => {
+            let mut reply = Reply { status, headers: plan.headers, content };
+            let name = HeaderName::from_static("upload-offset");
+            if call.method == Method::HEAD {
+                reply = reply.with(name, file.length).with(UPLOAD_LENGTH, file.length).with(UPLOAD_COMPLETE, "?1");
+            }
+            reply
+        }
+        Err(error) => answer(call, error),
+    }
+}
+
+/// multipart/byteranges: each part's head, then its bytes, then the closing delimiter.
+fn many(
+    call: &Call<'_>,
+    upload: Arc<Upload>,
+    parts: Vec<(Vec<u8>, std::ops::Range<u64>)>,
+    trailer: Vec<u8>,
+) -> Content {
+    let engine = call.house.engine.clone();
+    let pieces = stream::iter(parts).then(move |(head, range)| {
+        let (engine, upload) = (engine.clone(), Arc::clone(&upload));
+        async move {
+            let bytes = match engine.read(&upload, range).await {
+                Ok(bytes) => bytes,
+                Err(Error::Fault(fault)) => stream::once(async { Err(fault) }).boxed(),
+                // Only a fault can stop the reading of an upload that was found complete.
+                Err(Error::Refused(_)) => stream::empty().boxed(),
+            };
+            stream::once(async { Ok(Bytes::from(head)) }).chain(bytes)
+        }
+    });
+    Content::Stream(pieces.flatten().chain(stream::once(async { Ok(Bytes::from(trailer)) })).boxed())
+}
+
+fn answer(call: &Call<'_>, error: Error) -> Reply {
+    let refusal = match error {
+        Error::Fault(fault) => return Reply::fault(&fault),
+        Error::Refused(refusal) => refusal,
+    };
+    call.house.metrics.refused(DIALECT, refusal.word());
+    let status = match &refusal {
+        Refusal::Gone(_) => StatusCode::GONE,
+        Refusal::Busy { .. } => StatusCode::LOCKED,
+        Refusal::Stopping { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+        Refusal::Forbidden => StatusCode::FORBIDDEN,
+        Refusal::Unknown
+        | Refusal::Incomplete
+        | Refusal::Complete
+        | Refusal::OffsetMismatch { .. }
+        | Refusal::LengthMismatch { .. }
+        | Refusal::TooLarge { .. }
+        | Refusal::TooShort { .. }
+        | Refusal::Overrun { .. }
+        | Refusal::LengthRequired
+        | Refusal::Superseded { .. }
+        | Refusal::Stalled { .. }
+        | Refusal::Broken { .. } => StatusCode::NOT_FOUND,
+    };
+    let detail = match &refusal {
+        // [ENG-5] whether an incomplete upload exists is nobody's business but its writer's
+        Refusal::Incomplete => Refusal::Unknown.to_string(),
+        other => other.to_string(),
+    };
+    let word = if refusal == Refusal::Incomplete { Refusal::Unknown.word() } else { refusal.word() };
+    Reply::problem(status, word, &detail).with(header::CACHE_CONTROL, "no-store")
+}

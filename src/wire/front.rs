@@ -1,0 +1,142 @@
+//! The front door: every request passes here once.
+//!
+//! In this order: request id and span, OPTIONS, health, path, dialect; then CORS headers, figures and one log line on
+//! whatever the answer is.
+
+use std::{sync::Arc, time::Instant};
+
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use salvo::{
+    Depot, FlowCtrl, Handler, Request, Response, async_trait,
+    catcher::Catcher,
+    routing::Router,
+    Service,
+};
+use tracing::Instrument;
+
+use super::{Call, House, content_range, cors, download, path, reply::Reply, xep0363};
+use crate::id;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The service of the public listener.
+#[must_use]
+pub fn service(house: Arc<House>) -> Service {
+    let front = Front { house };
+    Service::new(Router::new().push(Router::with_path("{**rest}").goal(front)))
+        .catcher(Catcher::new(Unhandled))
+}
+
+struct Front {
+    house: Arc<House>,
+}
+
+#[async_trait]
+impl Handler for Front {
+    async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
+        let began = Instant::now();
+        let request_id = request_id(req);
+        let (method, version) = (req.method().clone(), req.version());
+        let span = tracing::info_span!("request", id = %request_id, method = %method, upload = tracing::field::Empty);
+        let (route, mut reply) = self.answer(req).instrument(span.clone()).await;
+        self.house.cors.mark(&mut reply.headers);
+        reply = reply.with(X_REQUEST_ID, &request_id);
+        self.house.metrics.request(method.as_str(), route, reply.status.as_u16());
+        span.in_scope(|| {
+            tracing::info!(
+                route, status = reply.status.as_u16(), peer = %req.remote_addr(), ?version,
+                ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "answered"
+            );
+        });
+        reply.write(res);
+    }
+}
+
+impl Front {
+    async fn answer(&self, req: &mut Request) -> (&'static str, Reply) {
+        let house = &*self.house;
+        if req.method() == Method::OPTIONS {
+            return ("options", house.cors.options());
+        }
+        let raw = req.uri().path();
+        match raw {
+            "/healthz" => return ("health", Reply::new(StatusCode::OK).no_store()),
+            "/readyz" => return ("health", ready(house).await),
+            _ => {}
+        }
+        let Ok(decoded) = path::decode(raw) else {
+            return ("none", Reply::problem(StatusCode::BAD_REQUEST, "malformed", "the path is not UTF-8 text"));
+        };
+        let found = house
+            .realms
+            .iter()
+            .filter_map(|realm| Some((realm, path::below(&realm.base_path, &decoded)?)))
+            .max_by_key(|(realm, _)| realm.base_path.len());
+        let Some((realm, rest)) = found else {
+            return ("none", Reply::problem(StatusCode::NOT_FOUND, "unknown", "nothing is served at this path"));
+        };
+        let call = Call {
+            house,
+            realm,
+            method: req.method().clone(),
+            version: req.version(),
+            query: req.uri().query().map(str::to_owned),
+            name: crate::upload::Name(decoded.clone()),
+            path: rest.to_owned(),
+            headers: std::mem::take(req.headers_mut()),
+            body: req.take_body(),
+        };
+        dispatch(call).await
+    }
+}
+
+/// The method and the headers choose the dialect.
+async fn dispatch(call: Call<'_>) -> (&'static str, Reply) {
+    match call.method.as_str() {
+        "PUT" if call.headers.contains_key(header::CONTENT_RANGE) => {
+            ("content-range", Box::pin(content_range::put(call)).await)
+        }
+        "PUT" => ("xep0363", Box::pin(xep0363::put(call)).await),
+        "GET" => ("download", Box::pin(download::get(call)).await),
+        "HEAD" => ("download", Box::pin(download::head(call)).await),
+        _ => {
+            let detail = "this URL takes GET, HEAD, PUT and OPTIONS";
+            let reply = Reply::problem(StatusCode::METHOD_NOT_ALLOWED, "method", detail);
+            ("none", reply.with(header::ALLOW, cors::ALLOW))
+        }
+    }
+}
+
+async fn ready(house: &House) -> Reply {
+    match house.engine.ready().await {
+        Ok(()) => Reply::new(StatusCode::OK).no_store(),
+        Err(fault) => {
+            tracing::error!(%fault, "not ready");
+            Reply::problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "the ledger does not answer")
+        }
+    }
+}
+
+/// The client's id when it is a plain word, so that its logs and ours can be matched; else one of ours.
+fn request_id(req: &Request) -> String {
+    let given = req.headers().get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
+    let plain = |text: &&str| {
+        (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    given.filter(plain).map_or_else(id::random_hex_128, str::to_owned)
+}
+
+/// Salvo's own refusals, before a request reaches [`Front`]: a problem document instead of its HTML page.
+struct Unhandled;
+
+#[async_trait]
+impl Handler for Unhandled {
+    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        let status = res.status_code.unwrap_or(StatusCode::NOT_FOUND);
+        if !res.headers().contains_key(header::CONTENT_TYPE) {
+            Reply::problem(status, "http", "the request could not be handled").write(res);
+        }
+        res.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        ctrl.skip_rest();
+    }
+}

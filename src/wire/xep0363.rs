@@ -1,0 +1,73 @@
+//! Plain PUT: XEP-0363 section 7. One request, the whole file, 201 when it can be downloaded.
+
+use http::StatusCode;
+
+use super::{
+    Call,
+    answer::{created, refused},
+    body::{Announced, RequestSource, announced},
+    credentials::{about, denied, granted},
+    reply::{Reply, UPLOAD_LENGTH},
+};
+use crate::{
+    engine::{Error, Order, Outcome, Refusal, Start, Write},
+};
+
+const DIALECT: &str = "xep0363";
+
+/// Take a whole file.
+pub async fn put(mut call: Call<'_>) -> Reply {
+    let body = match announced(&call.headers, call.version, &call.body) {
+        Some(Announced::Bytes(bytes)) => Some(bytes),
+        Some(Announced::Unknown) => None,
+        // [XEP-0363 7] a PUT of unknown length cannot be held against its slot
+        Some(Announced::Nothing) => return answer(&call, Err(Refusal::LengthRequired.into())),
+        None => return Reply::problem(StatusCode::BAD_REQUEST, "malformed", "Content-Length is not a number"),
+    };
+    let claimed = match (body, call.header(UPLOAD_LENGTH).map(|text| text.trim().parse::<u64>())) {
+        (Some(bytes), _) => Some(bytes),
+        (None, Some(Ok(length))) => Some(length),
+        (None, Some(Err(_))) => {
+            return Reply::problem(StatusCode::BAD_REQUEST, "malformed", "Upload-Length is not a number");
+        }
+        (None, None) => None,
+    };
+    let grant = match granted(&call, claimed, None) {
+        Ok(grant) => grant,
+        Err(why) => return denied(&call, why, DIALECT),
+    };
+    let order = Order {
+        name: call.name.clone(),
+        write: Write { start: Start::Whole, body, length: grant.size.or(claimed), may_create: true },
+        about: about(&call, &grant),
+        dialect: DIALECT,
+    };
+    let source = RequestSource::new(std::mem::take(&mut call.body), &call.headers, call.version);
+    let outcome = call.house.engine.write(order, Box::pin(source)).await;
+    answer(&call, outcome)
+}
+
+fn answer(call: &Call<'_>, outcome: Result<Outcome, Error>) -> Reply {
+    let refusal = match outcome {
+        Ok(outcome) => return created(call, &outcome),
+        Err(Error::Fault(fault)) => return Reply::fault(&fault),
+        Err(Error::Refused(refusal)) => refusal,
+    };
+    call.house.metrics.refused(DIALECT, refusal.word());
+    let status = match &refusal {
+        Refusal::Unknown | Refusal::Incomplete => StatusCode::NOT_FOUND,
+        Refusal::Gone(_) => StatusCode::GONE,
+        Refusal::Complete | Refusal::Superseded { .. } | Refusal::OffsetMismatch { .. } => StatusCode::CONFLICT,
+        Refusal::LengthMismatch { .. } | Refusal::TooShort { .. } | Refusal::Broken { .. } => {
+            StatusCode::BAD_REQUEST
+        }
+        Refusal::TooLarge { .. } | Refusal::Overrun { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::LengthRequired => StatusCode::LENGTH_REQUIRED,
+        Refusal::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+        Refusal::Busy { .. } => StatusCode::LOCKED,
+        Refusal::Stalled { .. } => StatusCode::REQUEST_TIMEOUT,
+        Refusal::Stopping { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Forbidden => StatusCode::FORBIDDEN,
+    };
+    refused(status, &refusal)
+}
