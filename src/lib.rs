@@ -1,3 +1,4 @@
 pub mod clock;
 pub mod config;
 pub mod id;
+pub mod telemetry;
