@@ -1,1 +1,4 @@
-pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod id;
+pub mod telemetry;

@@ -1,0 +1,615 @@
+//! The types behind the keys that are neither numbers nor plain text: each can hold only what is valid.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+};
+
+use super::setting::{Raw, Setting, quoted};
+
+/// A key that mints and checks slot tokens: raw bytes, never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+/// What stands wherever a secret would be printed.
+pub const MASK: &str = "********";
+
+impl Secret {
+    /// A secret of these bytes; none when there are no bytes, since an empty key signs for everybody.
+    #[must_use]
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Option<Self> {
+        let bytes = bytes.into();
+        (!bytes.is_empty()).then_some(Self(bytes))
+    }
+
+    /// The key itself. It must not reach a log, an answer or a metric (ENG-10).
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl serde::Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(MASK)
+    }
+}
+
+impl Setting for Secret {
+    const ACCEPTS: &'static str = "a text that is not empty (write numbers in quotes too)";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        Self::new(raw.text()?).ok_or_else(|| "the secret is empty".to_owned())
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        Some(quoted(MASK))
+    }
+}
+
+/// When an offset counts as safe (ENG-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The data is synced to the disk before the ledger commits its offset.
+    Full,
+    /// The operating system decides when the data reaches the disk: a power cut may cost acknowledged bytes.
+    Relaxed,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Relaxed => "relaxed",
+        })
+    }
+}
+
+impl Setting for Durability {
+    const ACCEPTS: &'static str = "\"full\" or \"relaxed\"";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match raw.text()? {
+            "full" => Ok(Self::Full),
+            "relaxed" => Ok(Self::Relaxed),
+            other => Err(format!("{other:?} is no kind of durability")),
+        }
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        Some(quoted(&self.to_string()))
+    }
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+impl Setting for LogFormat {
+    const ACCEPTS: &'static str = "\"text\" or \"json\"";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match raw.text()? {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            other => Err(format!("{other:?} is no log format")),
+        }
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        Some(quoted(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }))
+    }
+}
+
+/// Filter directives: a level, and levels of single targets after commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    pub(super) fn info() -> Self {
+        Self("info".to_owned())
+    }
+
+    /// The directives in the syntax of `tracing_subscriber::EnvFilter`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+impl Setting for LogFilter {
+    const ACCEPTS: &'static str = "off, error, warn, info, debug or trace, and after commas the same for single targets, such as \"info,sqlx=warn\"";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let text = raw.text()?;
+        for directive in text.split(',').map(str::trim) {
+            // The filter's own parser would take a mistyped level for the name of a target.
+            let (level, is_bare) = match directive.rsplit_once('=') {
+                Some((_, level)) => (level, false),
+                None => (directive, true),
+            };
+            if !LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {
+                let meant = super::nearest(level, LEVELS).map(|l| format!("; did you mean {l:?}?"));
+                let target =
+                    if is_bare && meant.is_none() { " (a target needs one: target=level)" } else { "" };
+                return Err(format!("{level:?} is no level{target}{}", meant.unwrap_or_default()));
+            }
+            directive
+                .parse::<tracing_subscriber::filter::Directive>()
+                .map_err(|_| format!("{directive:?} is no filter directive"))?;
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        Some(quoted(&self.0))
+    }
+}
+
+/// The address under which clients reach the server: scheme, host, perhaps a port and a path; no slash at
+/// the end, so that a base path can follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl(String);
+
+impl PublicUrl {
+    /// The URL without a slash at its end.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `text` without slashes at its end, if it is an http(s) URL of scheme, host, port and path alone. The error
+/// names the part that is wrong.
+fn http_url(text: &str) -> Result<&str, String> {
+    if text.contains(['?', '#']) {
+        return Err(format!("{text:?} has a query or a fragment"));
+    }
+    let uri: http::Uri = text.parse().map_err(|_| format!("{text:?} is no URL"))?;
+    match uri.scheme_str() {
+        Some("http" | "https") => {}
+        Some(other) => return Err(format!("the scheme {other:?} is neither http nor https")),
+        None => return Err(format!("{text:?} does not start with http:// or https://")),
+    }
+    match uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => {
+            Err("a user or password stands before the host".to_owned())
+        }
+        Some(authority) if authority.host().is_empty() => Err(format!("{text:?} has no host")),
+        Some(authority) if authority.as_str().ends_with(':') || has_bad_port(authority) => {
+            Err(format!("in {text:?} the port is not a number from 1 to 65535"))
+        }
+        Some(_) => Ok(text.trim_end_matches('/')),
+        None => Err(format!("{text:?} has no host")),
+    }
+}
+
+fn has_bad_port(authority: &http::uri::Authority) -> bool {
+    let after_host = authority.as_str().get(authority.host().len()..).unwrap_or_default();
+    !after_host.is_empty() && !matches!(authority.port_u16(), Some(1..))
+}
+
+impl Setting for PublicUrl {
+    const ACCEPTS: &'static str =
+        "an http:// or https:// URL without a query, such as \"https://upload.example.org\"";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        http_url(raw.text()?.trim()).map(|url| Self(url.to_owned()))
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        Some(quoted(&self.0))
+    }
+}
+
+/// Which web pages may read the answers: any, or those of one origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowOrigin(String);
+
+impl AllowOrigin {
+    pub(super) fn any() -> Self {
+        Self("*".to_owned())
+    }
+
+    /// The value of `Access-Control-Allow-Origin`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Setting for AllowOrigin {
+    const ACCEPTS: &'static str =
+        "\"*\", or one origin as a browser sends it, such as \"https://chat.example.org\"";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let text = raw.text()?;
+        if text == "*" {
+            return Ok(Self::any());
+        }
+        let path = http_url(text)?.split_once("://").map_or("", |(_, rest)| rest);
+        if path.contains('/') || text.ends_with('/') {
+            return Err(format!("{text:?} has a path, and an origin has none"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        Some(quoted(&self.0))
+    }
+}
+
+/// The first part of the path of every URL that one set of secrets guards.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BasePath(String);
+
+impl BasePath {
+    pub(super) fn upload() -> Self {
+        Self("/upload".to_owned())
+    }
+
+    /// The path: a slash first, none last.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// True when one of the two paths lies within the other, so that a request could belong to both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let within = |inner: &str, outer: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        within(&self.0, &other.0) || within(&other.0, &self.0)
+    }
+}
+
+impl fmt::Display for BasePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Setting for BasePath {
+    const ACCEPTS: &'static str =
+        "a path such as \"/upload\": a slash first, none last, segments of letters, digits and - . _ ~";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let text = raw.text()?;
+        let Some(inner) = text.strip_prefix('/') else {
+            return Err(format!("{text:?} does not start with a slash"));
+        };
+        if inner.is_empty() {
+            return Err("the root is taken by the server's own pages".to_owned());
+        }
+        if inner.ends_with('/') {
+            return Err(format!("{text:?} ends with a slash"));
+        }
+        for segment in inner.split('/') {
+            if matches!(segment, "" | "." | "..") {
+                return Err(format!("{text:?} has an empty or a dot segment"));
+            }
+            if let Some(odd) =
+                segment.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '.' | '_' | '~'))
+            {
+                return Err(format!("{text:?} contains {odd:?}"));
+            }
+        }
+        if matches!(text, "/healthz" | "/readyz") {
+            return Err(format!("{text:?} is a page of the server itself"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        Some(quoted(&self.0))
+    }
+}
+
+/// A network, such as `10.0.0.0/8`; without a prefix length, one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    network: IpAddr,
+    prefix: u8,
+}
+
+impl Cidr {
+    /// True when `address` lies in this network; an IPv4 address may come mapped into IPv6, as a socket that
+    /// listens on both delivers it.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        masked(address.to_canonical(), self.prefix) == Some(self.network)
+            && address.to_canonical().is_ipv4() == self.network.is_ipv4()
+    }
+}
+
+/// The first address of the network of `prefix` bits that `address` lies in.
+fn masked(address: IpAddr, prefix: u8) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(v4) => {
+            let host_bits = 32_u32.checked_sub(u32::from(prefix))?;
+            let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
+            Some(Ipv4Addr::from_bits(v4.to_bits() & mask).into())
+        }
+        IpAddr::V6(v6) => {
+            let host_bits = 128_u32.checked_sub(u32::from(prefix))?;
+            let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+            Some(Ipv6Addr::from_bits(v6.to_bits() & mask).into())
+        }
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network, self.prefix)
+    }
+}
+
+impl Setting for Cidr {
+    const ACCEPTS: &'static str =
+        "a list of networks, such as [\"127.0.0.1/32\", \"10.0.0.0/8\", \"fd00::/8\"]";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let text = raw.text()?.trim();
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| format!("in {text:?} there is no IP address"))?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => longest,
+            Some(digits) => digits.parse().ok().filter(|bits| *bits <= longest).ok_or_else(|| {
+                format!("in {text:?} the prefix length is not a number from 0 to {longest}")
+            })?,
+        };
+        match masked(address, prefix) {
+            Some(network) if network == address => Ok(Self { network, prefix }),
+            Some(network) => {
+                Err(format!("{text:?} has bits set beyond its prefix; did you mean \"{network}/{prefix}\"?"))
+            }
+            None => Err(format!("{text:?} is no network")),
+        }
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        Some(quoted(&self.to_string()))
+    }
+}
+
+/// Where the ledger is kept. SQLite alone so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerUrl(String);
+
+impl LedgerUrl {
+    /// The ledger that lies beside the bytes when the config names none.
+    #[must_use]
+    pub fn within(store: &Path) -> Self {
+        Self(format!("sqlite:{}", store.join("ledger.db").display()))
+    }
+
+    /// The URL as sqlx takes it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LedgerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A message never repeats the text: a URL of a database may carry a password.
+impl Setting for LedgerUrl {
+    const ACCEPTS: &'static str =
+        "sqlite: and the path of a file, such as \"sqlite:/var/lib/plimsoll/ledger.db\"";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let text = raw.text()?.trim();
+        match text.split_once(':') {
+            Some(("sqlite", file)) => match file.trim_start_matches('/') {
+                "" => Err("after sqlite: there is no path".to_owned()),
+                memory if memory.starts_with(":memory:") || memory.contains("mode=memory") => {
+                    Err("a ledger in memory would forget every upload at a restart".to_owned())
+                }
+                _ => Ok(Self(text.to_owned())),
+            },
+            Some(("postgres" | "postgresql", _)) => {
+                Err("PostgreSQL is not yet supported as a ledger".to_owned())
+            }
+            Some(_) | None => Err("the URL does not start with sqlite:".to_owned()),
+        }
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        Some(quoted(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<T: Setting>(text: &str) -> Result<T, String> {
+        T::read(&Raw::Text(text.to_owned()))
+    }
+
+    #[test]
+    fn a_secret_is_masked_however_it_is_printed() {
+        let secret = Secret::new("hunter2").unwrap();
+        let printed = format!("{secret} {secret:?} {:?} {}", secret.to_toml(), serde_json::json!(secret));
+        assert!(!printed.contains("hunter2"), "{printed}");
+        assert_eq!(secret.expose(), b"hunter2");
+    }
+
+    #[test]
+    fn an_empty_or_unquoted_secret_is_refused() {
+        assert!(read::<Secret>("").is_err());
+        assert!(!Secret::read(&Raw::Integer(424_242)).unwrap_err().contains("424242"));
+    }
+
+    #[test]
+    fn a_public_url_is_http_without_query_and_loses_its_last_slash() {
+        for (text, kept) in [
+            ("https://upload.example.org", "https://upload.example.org"),
+            ("https://upload.example.org/", "https://upload.example.org"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+            ("https://example.org/files/", "https://example.org/files"),
+        ] {
+            assert_eq!(read::<PublicUrl>(text).unwrap().as_str(), kept);
+        }
+        for (text, reason) in [
+            ("", "no URL"),
+            ("upload.example.org", "does not start"),
+            ("/upload", "does not start"),
+            ("ftp://example.org", "neither http nor https"),
+            ("https://example.org?x=1", "query"),
+            ("https://example.org#top", "fragment"),
+            ("https://me:pw@example.org", "user or password"),
+            ("https://example.org:0", "port"),
+            ("https://example.org:99999", "port"),
+            ("https://", "no URL"),
+            ("https://exa mple.org", "no URL"),
+        ] {
+            let wrong = read::<PublicUrl>(text).unwrap_err();
+            assert!(wrong.contains(reason), "{text:?}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_any_or_one_without_a_path() {
+        assert_eq!(read::<AllowOrigin>("*").unwrap().as_str(), "*");
+        assert!(read::<AllowOrigin>("https://chat.example.org").is_ok());
+        for text in
+            ["", "https://chat.example.org/", "https://chat.example.org/x", "chat.example.org", "null"]
+        {
+            assert!(read::<AllowOrigin>(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_base_path_is_plain_and_not_a_page_of_the_server() {
+        for text in ["/upload", "/a/b", "/~x/up-load_1.0"] {
+            assert_eq!(read::<BasePath>(text).unwrap().as_str(), text);
+        }
+        for text in [
+            "", "upload", "/", "/upload/", "//upload", "/a//b", "/a/../b", "/.", "/a b", "/a?b", "/a%2Fb",
+            "/ä", "/healthz", "/readyz",
+        ] {
+            assert!(read::<BasePath>(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn base_paths_overlap_at_segments_only() {
+        let path = |text| read::<BasePath>(text).unwrap();
+        assert!(path("/upload").overlaps(&path("/upload")));
+        assert!(path("/upload").overlaps(&path("/upload/x")));
+        assert!(path("/upload/x").overlaps(&path("/upload")));
+        assert!(!path("/upload").overlaps(&path("/uploads")));
+        assert!(!path("/a/x").overlaps(&path("/a/y")));
+    }
+
+    #[test]
+    fn a_network_contains_its_addresses_mapped_or_not() {
+        let cidr = read::<Cidr>("10.0.0.0/8").unwrap();
+        assert!(cidr.contains("10.255.1.2".parse().unwrap()));
+        assert!(cidr.contains("::ffff:10.1.2.3".parse().unwrap()));
+        assert!(!cidr.contains("11.0.0.1".parse().unwrap()));
+        assert!(!cidr.contains("::1".parse().unwrap()));
+        let all = read::<Cidr>("0.0.0.0/0").unwrap();
+        assert!(all.contains("192.0.2.1".parse().unwrap()));
+        assert!(!all.contains("2001:db8::1".parse().unwrap()));
+        let one = read::<Cidr>("::1").unwrap();
+        assert!(one.contains("::1".parse().unwrap()) && !one.contains("::2".parse().unwrap()));
+        assert_eq!(one.to_string(), "::1/128");
+    }
+
+    #[test]
+    fn wrong_networks_are_refused_with_a_reason() {
+        for (text, reason) in [
+            ("", "no IP address"),
+            ("localhost", "no IP address"),
+            ("10.0.0.0/33", "prefix length"),
+            ("10.0.0.0/-1", "prefix length"),
+            ("10.0.0.0/", "prefix length"),
+            ("fd00::/129", "prefix length"),
+            ("10.0.0.1/8", "\"10.0.0.0/8\""),
+        ] {
+            let wrong = read::<Cidr>(text).unwrap_err();
+            assert!(wrong.contains(reason), "{text:?}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn a_ledger_is_a_sqlite_file_and_its_url_is_never_repeated_in_an_error() {
+        for text in ["sqlite:./x/ledger.db", "sqlite:///var/lib/ledger.db", "sqlite://ledger.db?mode=rwc"] {
+            assert_eq!(read::<LedgerUrl>(text).unwrap().as_str(), text);
+        }
+        for (text, reason) in [
+            ("postgres://u:hunter2@db/x", "not yet"),
+            ("postgresql://u:hunter2@db/x", "not yet"),
+            ("mysql://u:hunter2@db/x", "does not start with sqlite:"),
+            ("hunter2.db", "does not start with sqlite:"),
+            ("sqlite:", "no path"),
+            ("sqlite://", "no path"),
+            ("sqlite::memory:", "forget"),
+            ("", "does not start"),
+        ] {
+            let wrong = read::<LedgerUrl>(text).unwrap_err();
+            assert!(wrong.contains(reason) && !wrong.contains("hunter2"), "{text:?}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_level_is_not_taken_for_a_target() {
+        for text in ["info", "INFO", "info,sqlx=warn", "off", "plimsoll::engine=trace , warn"] {
+            assert_eq!(read::<LogFilter>(text).unwrap().as_str(), text);
+        }
+        for (text, reason) in
+            [("inof", "\"info\""), ("", "no level"), ("sqlx", "target=level"), ("sqlx=wran", "\"warn\"")]
+        {
+            let wrong = read::<LogFilter>(text).unwrap_err();
+            assert!(wrong.contains(reason), "{text:?}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn words_with_a_meaning_are_taken_exactly() {
+        assert_eq!(read::<Durability>("relaxed"), Ok(Durability::Relaxed));
+        assert!(read::<Durability>("Relaxed").is_err() && read::<Durability>("").is_err());
+        assert_eq!(read::<LogFormat>("json"), Ok(LogFormat::Json));
+        assert!(read::<LogFormat>("yaml").is_err());
+    }
+}
