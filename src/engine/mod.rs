@@ -232,9 +232,14 @@ impl Engine {
         }
     }
 
-    /// End every writer, commit what each received, and wait for them; new ones are cut at once.
-    pub async fn stop(&self) {
+    /// Tell every writer to commit what it received and go; new ones are cut at once.
+    pub fn cut(&self) {
         self.stopping.cancel();
+    }
+
+    /// [`Engine::cut`], wait for the writers, and close the ledger.
+    pub async fn stop(&self) {
+        self.cut();
         self.appends.close();
         self.appends.wait().await;
         self.parts.ledger.close().await;

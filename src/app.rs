@@ -1,0 +1,293 @@
+//! The composition root: the one place where the parts are made and put together, and where the server's life is
+//! told from the first line printed to the last byte kept.
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use http::{HeaderValue, StatusCode, header};
+use salvo::{
+    Depot, FlowCtrl, Handler, Request, Response, Router, Server, Service, async_trait,
+    conn::tcp::TcpAcceptor, fuse::FuseConfig, server::ServerHandle,
+};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::{signal::unix, task::JoinHandle};
+
+use crate::{
+    auth::{Keyring, KeyringError},
+    blobs::disk::{DiskBlobs, DiskOptions, Durability},
+    clock::{Clock, SystemClock},
+    config::{self, Config, SecretsError},
+    engine::{Engine, Error, Parts, Settings},
+    fault::Fault,
+    leases::local::LocalLeases,
+    ledger::sqlite::SqliteLedger,
+    slot::{Wanted, slot},
+    telemetry::Metrics,
+    wire::{House, Realm, cors::Cors, front, reply::Reply},
+};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// A peer that vanished is noticed after so long without a byte.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Why the server cannot run. Each text says what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ([{section}] listen): {source}\n    to do: stop what uses the address, or choose another one; port 0 takes a free one")]
+    Listen {
+        /// The configured address.
+        address: SocketAddr,
+        /// `server` or `metrics`.
+        section: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The secrets cannot be had.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    /// A secret is of no use.
+    #[error("{0}\n    to do: correct secret, secrets or secret_file in [slots]")]
+    Keyring(#[from] KeyringError),
+    /// The store or the ledger cannot be opened.
+    #[error("{0}\n    to do: see that [store] path and [ledger] url lie on a disk that the server may write")]
+    Store(#[from] Fault),
+    /// Recovery failed.
+    #[error("recovery failed: {0}")]
+    Recovery(Error),
+    /// The system refused something.
+    #[error("{doing}: {source}")]
+    System {
+        /// What was tried.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The engine's settings, from the configuration.
+#[must_use]
+pub fn settings(config: &Config) -> Settings {
+    let limits = &config.limits;
+    let age = config.retention.max_age.duration();
+    Settings {
+        max_size: config.store.max_size.bytes(),
+        checkpoint_bytes: config.store.checkpoint_bytes.bytes(),
+        checkpoint_interval: config.store.checkpoint_interval.duration(),
+        body_gap: limits.body_gap.duration(),
+        fence_timeout: limits.fence_timeout.duration(),
+        silent_writer: limits.silent_writer.duration(),
+        incomplete_expires: limits.incomplete_expires.duration(),
+        retention: (!age.is_zero()).then_some(age),
+    }
+}
+
+/// The realms and their keys.
+///
+/// # Errors
+/// When a secret file cannot be read or made, or holds nothing.
+pub fn realms(config: &Config) -> Result<Vec<Realm>, ServeError> {
+    let realm = |base: config::SlotBase| {
+        let secrets = base.secrets.iter().map(|secret| secret.expose().to_vec()).collect();
+        Ok(Realm { base_path: base.base_path.as_str().to_owned(), keys: Keyring::new(secrets)? })
+    };
+    config.resolve_secrets()?.into_iter().map(realm).collect()
+}
+
+/// Run until a signal ends it.
+///
+/// # Errors
+/// When it cannot start; once it listens, it ends without one.
+pub async fn serve(config: &Config) -> Result<(), ServeError> {
+    let metrics = Metrics::new();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let realms = realms(config)?;
+    let options = DiskOptions {
+        path: config.store.path.clone(),
+        durability: match config.store.durability {
+            config::Durability::Full => Durability::Full,
+            config::Durability::Relaxed => Durability::Relaxed,
+        },
+        reserve: config.store.reserve.bytes(),
+        buffer_memory: config.store.buffer_memory.bytes(),
+    };
+    let blobs = Arc::new(DiskBlobs::open(&options, Arc::clone(&metrics))?);
+    let ledger = Arc::new(SqliteLedger::open(config.ledger_url().as_str(), Arc::clone(&metrics)).await?);
+    let parts = Parts {
+        ledger,
+        blobs,
+        leases: Arc::new(LocalLeases::new()),
+        clock: Arc::clone(&clock),
+        metrics: Arc::clone(&metrics),
+    };
+    let engine = Engine::new(parts, settings(config));
+    let recovered = engine.recover().await.map_err(ServeError::Recovery)?;
+    tracing::info!(incomplete = recovered.receiving, lowered = recovered.lowered, "recovered");
+
+    let listener = listen(config.server.listen, "server")?;
+    let address = listener.local_addr().map_err(|source| ServeError::System { doing: "reading the address", source })?;
+    let cors = Cors {
+        allow_origin: HeaderValue::from_str(config.cors.allow_origin.as_str())
+            .unwrap_or(HeaderValue::from_static("*")),
+        max_age: config.cors.max_age.duration().as_secs(),
+    };
+    let house = Arc::new(House { engine: engine.clone(), realms, clock, metrics: Arc::clone(&metrics), cors });
+    let figures = if config.metrics.enabled {
+        Some(serve_metrics(config.metrics.listen, Arc::clone(&metrics))?)
+    } else {
+        None
+    };
+    let server = public_server(config, listener);
+    let handle = server.handle();
+    let sweeper = tokio::spawn(sweep(engine.clone(), config.limits.sweep_interval.duration()));
+    let stopping = tokio::spawn(stop_on_signal(handle, engine.clone(), config.server.drain_timeout.duration()));
+    announce(config, address, figures.as_ref().map(|(address, _)| *address), &SystemClock);
+    let served = server.try_serve(front::service(house)).await;
+    // The listener is closed and every handler is gone; their appends commit what they have.
+    engine.stop().await;
+    sweeper.abort();
+    stopping.abort();
+    if let Some((_, task)) = figures {
+        task.abort();
+    }
+    tracing::info!("stopped; every prefix is kept");
+    served.map_err(|source| ServeError::System { doing: "serving", source })
+}
+
+fn listen(address: SocketAddr, section: &'static str) -> Result<tokio::net::TcpListener, ServeError> {
+    let open = || -> io::Result<tokio::net::TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        // Accepted sockets inherit both.
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        tokio::net::TcpListener::from_std(socket.into())
+    };
+    open().map_err(|source| ServeError::Listen { address, section, source })
+}
+
+fn public_server(config: &Config, listener: tokio::net::TcpListener) -> Server<TcpAcceptor> {
+    // It was bound a moment ago, so its address can be read.
+    #[allow(clippy::expect_used, reason = "the only failure is that of local_addr, which has just succeeded")]
+    let acceptor = TcpAcceptor::try_from(listener).expect("a bound listener has an address");
+    let mut server = Server::new(acceptor);
+    server.http1_mut().max_buf_size(config.server.read_buffer.in_memory().max(8192)).half_close(true);
+    let window = u32::try_from(config.server.http2_window.bytes()).unwrap_or(u32::MAX >> 1).min(u32::MAX >> 1);
+    server
+        .http2_mut()
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window)
+        .max_concurrent_streams(256);
+    if config.server.max_connections > 0 {
+        server = server.max_connections(config.server.max_connections as usize);
+    }
+    let header_timeout = config.server.header_timeout.duration();
+    server.fuse_config(FuseConfig::default().with_http1_header_timeout(header_timeout))
+}
+
+/// First signal: no new connections, running requests get `drain` to end, then they are cut and kept. Second
+/// signal: out at once.
+async fn stop_on_signal(handle: ServerHandle, engine: Engine, drain: Duration) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (unix::signal(unix::SignalKind::terminate()), unix::signal(unix::SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be listened for; only SIGKILL ends this server");
+        return;
+    };
+    let mut next = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    next().await;
+    tracing::info!(writers = engine.writers(), seconds = drain.as_secs(), "stopping: running requests may end; a second signal ends at once");
+    // Cutting the writers first lets their handlers answer before the connections are closed under them.
+    handle.stop_graceful(drain + Duration::from_secs(2));
+    tokio::select! {
+        () = tokio::time::sleep(drain) => engine.cut(),
+        () = next() => {
+            tracing::warn!("second signal: ending at once; bytes since the last checkpoint are lost");
+            #[allow(clippy::exit, reason = "the operator asked for it twice")]
+            std::process::exit(1);
+        }
+    }
+    next().await;
+    #[allow(clippy::exit, reason = "the operator asked for it twice")]
+    std::process::exit(1);
+}
+
+async fn sweep(engine: Engine, interval: Duration) {
+    match engine.sweep_orphans().await {
+        Ok(0) => {}
+        Ok(deleted) => tracing::info!(deleted, "deleted blobs that no upload refers to"),
+        Err(error) => tracing::error!(%error, "looking for orphaned blobs"),
+    }
+    let mut ticks = tokio::time::interval(interval);
+    loop {
+        ticks.tick().await;
+        match engine.sweep().await {
+            Ok(swept) if swept.expired + swept.retired > 0 => {
+                tracing::info!(expired = swept.expired, retired = swept.retired, "swept");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "sweeping"),
+        }
+    }
+}
+
+struct Figures(Arc<Metrics>);
+
+#[async_trait]
+impl Handler for Figures {
+    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
+        let mut reply = Reply::new(StatusCode::OK).no_store();
+        reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+        reply.content = crate::wire::reply::Content::Whole(self.0.render().into());
+        reply.write(res);
+    }
+}
+
+fn serve_metrics(at: SocketAddr, metrics: Arc<Metrics>) -> Result<(SocketAddr, JoinHandle<()>), ServeError> {
+    let listener = listen(at, "metrics")?;
+    let address = listener.local_addr().map_err(|source| ServeError::System { doing: "reading the address", source })?;
+    let acceptor = TcpAcceptor::try_from(listener)
+        .map_err(|source| ServeError::System { doing: "opening the metrics listener", source })?;
+    let service = Service::new(Router::with_path("metrics").get(Figures(metrics)));
+    let task = tokio::spawn(async move {
+        if let Err(error) = Server::new(acceptor).try_serve(service).await {
+            tracing::error!(%error, "the metrics listener ended");
+        }
+    });
+    Ok((address, task))
+}
+
+/// The ready lines on standard output; other programs wait for `listening on`.
+fn announce(config: &Config, address: SocketAddr, metrics: Option<SocketAddr>, clock: &dyn Clock) {
+    let url = config.public_url(address);
+    let mut lines = format!("listening on http://{address}\n");
+    if let Some(metrics) = metrics {
+        lines += &format!("metrics on http://{metrics}/metrics\n");
+    }
+    let wanted = Wanted { filename: "hello.txt".into(), size: 15, content_type: Some("text/plain".into()), user: None };
+    match slot(config, &url, &wanted, clock.now()) {
+        Ok(slot) => {
+            lines += &format!(
+                "\nTry it, in another terminal:\n  printf 'Hello, Plimsoll' | curl -sS -T - -H 'Content-Length: 15' -H 'Content-Type: text/plain' '{}'\n  curl -sS '{}'\n",
+                slot.put, slot.get
+            );
+        }
+        Err(error) => tracing::warn!(%error, "no example can be shown"),
+    }
+    // Nobody may be reading; that is no reason to stop.
+    let _ = io::stdout().write_all(lines.as_bytes());
+    let _ = io::stdout().flush();
+}
