@@ -1,0 +1,4 @@
+//! Turns HTTP into commands, and their outcomes into HTTP.
+
+pub mod disposition;
+pub mod download_plan;
