@@ -86,7 +86,6 @@ fn candidates<'a>(presented: &Presented<'a>) -> Vec<&'a str> {
         candidates.extend(by_extension(presented.path));
     }
     candidates.push("");
-    candidates.retain(|candidate| !candidate.contains('\0'));
     candidates
 }
 
