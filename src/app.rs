@@ -39,7 +39,9 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address} ([{section}] listen): {source}\n    to do: stop what uses the address, or choose another one; port 0 takes a free one")]
+    #[error(
+        "cannot listen on {address} ([{section}] listen): {source}\n    to do: stop what uses the address, or choose another one; port 0 takes a free one"
+    )]
     Listen {
         /// The configured address.
         address: SocketAddr,
@@ -130,13 +132,16 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
     tracing::info!(incomplete = recovered.receiving, lowered = recovered.lowered, "recovered");
 
     let listener = listen(config.server.listen, "server")?;
-    let address = listener.local_addr().map_err(|source| ServeError::System { doing: "reading the address", source })?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| ServeError::System { doing: "reading the address", source })?;
     let cors = Cors {
         allow_origin: HeaderValue::from_str(config.cors.allow_origin.as_str())
             .unwrap_or(HeaderValue::from_static("*")),
         max_age: config.cors.max_age.duration().as_secs(),
     };
-    let house = Arc::new(House { engine: engine.clone(), realms, clock, metrics: Arc::clone(&metrics), cors });
+    let house =
+        Arc::new(House { engine: engine.clone(), realms, clock, metrics: Arc::clone(&metrics), cors });
     let figures = if config.metrics.enabled {
         Some(serve_metrics(config.metrics.listen, Arc::clone(&metrics))?)
     } else {
@@ -145,7 +150,8 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
     let server = public_server(config, listener);
     let handle = server.handle();
     let sweeper = tokio::spawn(sweep(engine.clone(), config.limits.sweep_interval.duration()));
-    let stopping = tokio::spawn(stop_on_signal(handle, engine.clone(), config.server.drain_timeout.duration()));
+    let stopping =
+        tokio::spawn(stop_on_signal(handle, engine.clone(), config.server.drain_timeout.duration()));
     announce(config, address, figures.as_ref().map(|(address, _)| *address), &SystemClock);
     let served = server.try_serve(front::service(house)).await;
     // The listener is closed and every handler is gone; their appends commit what they have.
@@ -180,7 +186,8 @@ fn public_server(config: &Config, listener: tokio::net::TcpListener) -> Server<T
     let acceptor = TcpAcceptor::try_from(listener).expect("a bound listener has an address");
     let mut server = Server::new(acceptor);
     server.http1_mut().max_buf_size(config.server.read_buffer.in_memory().max(8192)).half_close(true);
-    let window = u32::try_from(config.server.http2_window.bytes()).unwrap_or(u32::MAX >> 1).min(u32::MAX >> 1);
+    let window =
+        u32::try_from(config.server.http2_window.bytes()).unwrap_or(u32::MAX >> 1).min(u32::MAX >> 1);
     server
         .http2_mut()
         .initial_stream_window_size(window)
@@ -209,7 +216,11 @@ async fn stop_on_signal(handle: ServerHandle, engine: Engine, drain: Duration) {
         }
     };
     next().await;
-    tracing::info!(writers = engine.writers(), seconds = drain.as_secs(), "stopping: running requests may end; a second signal ends at once");
+    tracing::info!(
+        writers = engine.writers(),
+        seconds = drain.as_secs(),
+        "stopping: running requests may end; a second signal ends at once"
+    );
     // Cutting the writers first lets their handlers answer before the connections are closed under them.
     handle.stop_graceful(drain + Duration::from_secs(2));
     tokio::select! {
@@ -250,7 +261,10 @@ struct Figures(Arc<Metrics>);
 impl Handler for Figures {
     async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
         let mut reply = Reply::new(StatusCode::OK).no_store();
-        reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+        reply.headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+        );
         reply.content = crate::wire::reply::Content::Whole(self.0.render().into());
         reply.write(res);
     }
@@ -258,7 +272,9 @@ impl Handler for Figures {
 
 fn serve_metrics(at: SocketAddr, metrics: Arc<Metrics>) -> Result<(SocketAddr, JoinHandle<()>), ServeError> {
     let listener = listen(at, "metrics")?;
-    let address = listener.local_addr().map_err(|source| ServeError::System { doing: "reading the address", source })?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| ServeError::System { doing: "reading the address", source })?;
     let acceptor = TcpAcceptor::try_from(listener)
         .map_err(|source| ServeError::System { doing: "opening the metrics listener", source })?;
     let service = Service::new(Router::with_path("metrics").get(Figures(metrics)));
@@ -277,11 +293,16 @@ fn announce(config: &Config, address: SocketAddr, metrics: Option<SocketAddr>, c
     if let Some(metrics) = metrics {
         lines += &format!("metrics on http://{metrics}/metrics\n");
     }
-    let wanted = Wanted { filename: "hello.txt".into(), size: 15, content_type: Some("text/plain".into()), user: None };
+    let wanted = Wanted {
+        filename: "hello.txt".into(),
+        size: 15,
+        content_type: Some("text/plain".into()),
+        user: None,
+    };
     match slot(config, &url, &wanted, clock.now()) {
         Ok(slot) => {
             lines += &format!(
-                "\nTry it, in another terminal:\n  printf 'Hello, Plimsoll' | curl -sS -T - -H 'Content-Length: 15' -H 'Content-Type: text/plain' '{}'\n  curl -sS '{}'\n",
+                "\nTry it, in another terminal:\n  curl -sS -i -X PUT --data-binary 'Hello, Plimsoll' -H 'Content-Type: text/plain' '{}'\n  curl -sS '{}'\n",
                 slot.put, slot.get
             );
         }

@@ -49,7 +49,9 @@ pub enum SlotError {
     #[error(transparent)]
     Mint(#[from] MintError),
     /// The name cannot be the last segment of a URL.
-    #[error("the file name must not be empty, \".\" or \"..\", nor hold \"/\" or NUL\n    to do: name the file as it shall be called in the URL")]
+    #[error(
+        "the file name must not be empty, \".\" or \"..\", nor hold \"/\" or NUL\n    to do: name the file as it shall be called in the URL"
+    )]
     Name,
 }
 

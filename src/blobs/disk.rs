@@ -99,9 +99,11 @@ impl DiskBlobs {
             .open(options.path.join("lock"))
             .map_err(doing("opening the store's lock"))?;
         lock.try_lock().map_err(|e| match e {
-            TryLockError::WouldBlock => {
-                Fault::new(Component::Blobs, "locking the store", "another server uses this store.path; stop it first")
-            }
+            TryLockError::WouldBlock => Fault::new(
+                Component::Blobs,
+                "locking the store",
+                "another server uses this store.path; stop it first",
+            ),
             TryLockError::Error(e) => Fault::io("locking the store", &e),
         })?;
         for shard in 0..=u8::MAX {
@@ -133,7 +135,8 @@ impl DiskBlobs {
     /// Where a blob is. Refuses a key that we did not make, whoever asks.
     fn file_of(&self, key: &BlobKey) -> Result<PathBuf, Fault> {
         let shard = key.0.get(..2).filter(|_| is_key(&key.0));
-        let shard = shard.ok_or_else(|| Fault::new(Component::Blobs, "naming a blob", "not a key of ours"))?;
+        let shard =
+            shard.ok_or_else(|| Fault::new(Component::Blobs, "naming a blob", "not a key of ours"))?;
         Ok(self.blobs.join(shard).join(&key.0))
     }
 
@@ -381,7 +384,10 @@ impl BlobWriter for DiskWriter {
 
 /// Ask the kernel to start writing dirty pages; does not wait.
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code, reason = "no crate of this tree wraps sync_file_range; the descriptor is open for the call")]
+#[allow(
+    unsafe_code,
+    reason = "no crate of this tree wraps sync_file_range; the descriptor is open for the call"
+)]
 fn start_writeback(file: &File, from: u64, length: u64) {
     use std::os::fd::AsRawFd;
     let (Ok(from), Ok(length)) = (i64::try_from(from), i64::try_from(length)) else { return };

@@ -152,7 +152,13 @@ impl Engine {
         let writer = writer.map_err(|fault| full_or(fault, &self.parts.metrics))?;
         let commits = Commits { engine: self.clone(), upload, record };
         let receiver = Receiver::new(commits, lease, writer, stretch);
-        Ok(Job { engine: self.clone(), receiver, dialect, stretch, counted: Counted::new(&self.parts.metrics) })
+        Ok(Job {
+            engine: self.clone(),
+            receiver,
+            dialect,
+            stretch,
+            counted: Counted::new(&self.parts.metrics),
+        })
     }
 }
 
@@ -318,9 +324,10 @@ impl Job {
                 return Err(full_or(fault, &metrics));
             }
             Ending::Full => Refusal::StorageFull,
-            Ending::TooShort => {
-                Refusal::TooShort { received: held, expected: stretch.end.or(stretch.length).unwrap_or_default() }
-            }
+            Ending::TooShort => Refusal::TooShort {
+                received: held,
+                expected: stretch.end.or(stretch.length).unwrap_or_default(),
+            },
             Ending::Overrun if stretch.end.or(stretch.length).is_none() => {
                 Refusal::TooLarge { limit: stretch.limit }
             }

@@ -6,11 +6,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use tokio::time::{Instant, sleep_until};
 
-use super::{
-    Broken, Source,
-    append::Commits,
-    decide::Stretch,
-};
+use super::{Broken, Source, append::Commits, decide::Stretch};
 use crate::{
     blobs::{BlobWriter, Durable},
     fault::Fault,
@@ -74,13 +70,16 @@ pub(super) struct Finished {
 }
 
 impl Receiver {
-    pub(super) fn new(
-        commits: Commits,
-        lease: Lease,
-        writer: Box<dyn BlobWriter>,
-        stretch: Stretch,
-    ) -> Self {
-        Self { commits, lease, writer, stretch, received: stretch.from.0, asked: Vec::new(), answering: Vec::new() }
+    pub(super) fn new(commits: Commits, lease: Lease, writer: Box<dyn BlobWriter>, stretch: Stretch) -> Self {
+        Self {
+            commits,
+            lease,
+            writer,
+            stretch,
+            received: stretch.from.0,
+            asked: Vec::new(),
+            answering: Vec::new(),
+        }
     }
 
     pub(super) async fn run(mut self, mut source: Source) -> (Finished, Ending) {
@@ -105,6 +104,8 @@ impl Receiver {
         let mut next_room = self.received.saturating_add(ROOM_EVERY);
         let wake = sleep_until(last_piece + settings.body_gap.min(settings.checkpoint_interval));
         tokio::pin!(wake);
+        let ended = self.lease.ended();
+        tokio::pin!(ended);
         loop {
             // [ENG-6] checkpoints while data arrives: when asked, by bytes, by time
             if sync.is_none() {
@@ -124,7 +125,7 @@ impl Receiver {
             self.lease.waits_for_client();
             tokio::select! {
                 biased;
-                () = self.lease.ended() => return self.settle(sync, Ending::Superseded).await,
+                () = &mut ended => return self.settle(sync, Ending::Superseded).await,
                 () = engine.stopping.cancelled() => return self.settle(sync, Ending::Stopping).await,
                 Some(request) = self.lease.checkpoints.recv() => self.asked.push(request),
                 durable = pending_or(&mut sync) => {

@@ -52,7 +52,9 @@ impl Engine {
             return Ok(false);
         }
         tracing::error!(
-            upload = upload.id.0, counted = upload.offset.0, held,
+            upload = upload.id.0,
+            counted = upload.offset.0,
+            held,
             "storage holds fewer bytes than the ledger counts; the upload goes on from what is there"
         );
         let (blob, durable) = match held {

@@ -132,7 +132,8 @@ mod tests {
     async fn of_two_that_wait_the_newer_one_holds() {
         let leases = Arc::new(LocalLeases::new());
         let first = held(leases.take(&name(), LONG).await.unwrap());
-        let take = |leases: Arc<LocalLeases>| tokio::spawn(async move { leases.take(&name(), LONG).await.unwrap() });
+        let take =
+            |leases: Arc<LocalLeases>| tokio::spawn(async move { leases.take(&name(), LONG).await.unwrap() });
         let second = take(Arc::clone(&leases));
         first.ended().await;
         let waiting = leases.holder(&name()).unwrap();

@@ -115,9 +115,9 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Resolves when a newer writer wants the upload.
-    pub async fn ended(&self) {
-        self.holder.ended.cancelled().await;
+    /// Resolves when a newer writer wants the upload. Does not borrow the lease.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.holder.ended.clone().cancelled_owned()
     }
 
     /// Whether a newer writer wants the upload.

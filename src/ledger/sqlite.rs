@@ -140,7 +140,7 @@ impl SqliteLedger {
             .connect()
             .await
             .map_err(|e| fault("opening the ledger for writing", e))?;
-        MIGRATIONS.run_direct(None, &mut writer).await.map_err(|e| fault("migrating the ledger", e))?;
+        MIGRATIONS.run(&mut writer).await.map_err(|e| fault("migrating the ledger", e))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
             .connect_with(options.read_only(true))
@@ -205,11 +205,16 @@ async fn commit(db: &mut SqliteConnection, queued: &[Change]) -> Result<Vec<Swap
     let mut waiting: Vec<usize> = (0..queued.len()).collect();
     while !waiting.is_empty() {
         let mut names = HashSet::new();
-        let (round, later): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|i| queued.get(*i).is_some_and(|change| names.insert(&change.name)));
+        let (round, later): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|i| queued.get(*i).is_some_and(|change| names.insert(&change.name)));
         for kind in Kind::ALL {
-            let rows: Vec<&Value> =
-                round.iter().filter_map(|i| queued.get(*i)).filter(|c| c.kind == kind).map(|c| &c.row).collect();
+            let rows: Vec<&Value> = round
+                .iter()
+                .filter_map(|i| queued.get(*i))
+                .filter(|c| c.kind == kind)
+                .map(|c| &c.row)
+                .collect();
             if rows.is_empty() {
                 continue;
             }
@@ -338,17 +343,15 @@ impl Ledger for SqliteLedger {
     }
 
     async fn receiving(&self, after: Option<&Name>, limit: u32) -> Result<Vec<Upload>, Fault> {
-        sqlx::query(
-            "SELECT * FROM uploads WHERE phase = 'receiving' AND name > ?1 ORDER BY name LIMIT ?2",
-        )
-        .bind(after.map_or("", Name::as_str))
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(|e| fault("listing incomplete uploads", e))?
-        .iter()
-        .map(upload)
-        .collect()
+        sqlx::query("SELECT * FROM uploads WHERE phase = 'receiving' AND name > ?1 ORDER BY name LIMIT ?2")
+            .bind(after.map_or("", Name::as_str))
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|e| fault("listing incomplete uploads", e))?
+            .iter()
+            .map(upload)
+            .collect()
     }
 
     async fn referenced(&self, blobs: &[BlobKey]) -> Result<Vec<BlobKey>, Fault> {

@@ -16,7 +16,8 @@ pub fn refused(status: StatusCode, refusal: &Refusal) -> Reply {
     if let Some(held) = refusal.held() {
         more.insert("offset".into(), held.0.into());
     }
-    let reply = Reply::problem_with(status, refusal.word(), &refusal.to_string(), more).offset(refusal.held());
+    let reply =
+        Reply::problem_with(status, refusal.word(), &refusal.to_string(), more).offset(refusal.held());
     match refusal {
         Refusal::Busy { retry_after } => reply.with(header::RETRY_AFTER, retry_after.as_secs().max(1)),
         Refusal::Stopping { .. } => reply.with(header::RETRY_AFTER, 5),
@@ -53,7 +54,8 @@ fn accepts_json(accept: &str) -> bool {
     accept.split(',').any(|part| {
         let mut fields = part.split(';').map(str::trim);
         let is_json = fields.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
-        let refused = fields.any(|f| f.strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0)));
+        let refused =
+            fields.any(|f| f.strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0)));
         is_json && !refused
     })
 }
@@ -64,7 +66,9 @@ mod tests {
 
     #[test]
     fn json_is_sent_only_to_those_who_name_it() {
-        for yes in ["application/json", "text/html, Application/JSON;q=0.5", "application/json; charset=utf-8"] {
+        for yes in
+            ["application/json", "text/html, Application/JSON;q=0.5", "application/json; charset=utf-8"]
+        {
             assert!(accepts_json(yes), "{yes}");
         }
         for no in ["*/*", "", "text/plain", "application/json;q=0", "application/*", "application/jsonx"] {

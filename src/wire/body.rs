@@ -41,7 +41,11 @@ pub fn announced(headers: &HeaderMap, version: Version, body: &ReqBody) -> Optio
     match headers.get(header::CONTENT_LENGTH) {
         Some(value) => {
             let text = value.to_str().ok()?.trim();
-            text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten().map(Announced::Bytes)
+            text.bytes()
+                .all(|b| b.is_ascii_digit())
+                .then(|| text.parse().ok())
+                .flatten()
+                .map(Announced::Bytes)
         }
         None if version < Version::HTTP_2 => Some(Announced::Nothing),
         None if body.is_end_stream() => Some(Announced::Bytes(0)),
@@ -65,7 +69,8 @@ impl RequestSource {
     /// The body of a request with these headers.
     #[must_use]
     pub fn new(body: ReqBody, headers: &HeaderMap, version: Version) -> Self {
-        let waits = headers.get(header::EXPECT).is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let waits =
+            headers.get(header::EXPECT).is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         Self { over: body.is_end_stream(), body, lingers: version < Version::HTTP_2 && !waits }
     }
 }

@@ -54,7 +54,11 @@ impl ContentRange {
         let (first, last) = (number(first)?, number(last)?);
         // The end must be a length, so L + 1 has to exist.
         let end = last.checked_add(1)?;
-        (first <= last && total.is_none_or(|total| end <= total)).then_some(Self::Bytes { first, last, total })
+        (first <= last && total.is_none_or(|total| end <= total)).then_some(Self::Bytes {
+            first,
+            last,
+            total,
+        })
     }
 }
 
@@ -234,10 +238,27 @@ mod tests {
     #[test]
     fn refuses_everything_else() {
         for bad in [
-            "", "bytes", "bytes ", "items 0-4/10", "bytes 0-4", "bytes 0-4/", "bytes -4/10", "bytes 0-/10",
-            "bytes 4-0/10", "bytes 0-10/10", "bytes 0-4/3", "bytes +0-4/10", "bytes 0-4/-10", "bytes 0 - 4/10",
-            "bytes=0-4/10", "bytes 0-4/10,5-6/10", "bytes 0x0-4/10", "bytes 0-18446744073709551615/*",
-            "bytes 0-4/99999999999999999999", "bytes 0-9223372036854775807/9223372036854775808", "bytes */-1",
+            "",
+            "bytes",
+            "bytes ",
+            "items 0-4/10",
+            "bytes 0-4",
+            "bytes 0-4/",
+            "bytes -4/10",
+            "bytes 0-/10",
+            "bytes 4-0/10",
+            "bytes 0-10/10",
+            "bytes 0-4/3",
+            "bytes +0-4/10",
+            "bytes 0-4/-10",
+            "bytes 0 - 4/10",
+            "bytes=0-4/10",
+            "bytes 0-4/10,5-6/10",
+            "bytes 0x0-4/10",
+            "bytes 0-18446744073709551615/*",
+            "bytes 0-4/99999999999999999999",
+            "bytes 0-9223372036854775807/9223372036854775808",
+            "bytes */-1",
             "bytes \u{661}-4/10",
         ] {
             assert_eq!(ContentRange::parse(bad), None, "{bad:?}");

@@ -36,7 +36,10 @@ pub fn about(call: &Call<'_>, grant: &Grant) -> About {
     let last = call.path.rsplit('/').next().unwrap_or(&call.path);
     About {
         filename: Some(grant.filename.clone().unwrap_or_else(|| last.to_owned())),
-        content_type: grant.content_type.clone().or_else(|| call.header(header::CONTENT_TYPE).map(str::to_owned)),
+        content_type: grant
+            .content_type
+            .clone()
+            .or_else(|| call.header(header::CONTENT_TYPE).map(str::to_owned)),
         owner: grant.subject.clone(),
         retain_until: grant.retain_until_ms.map(Timestamp),
     }

@@ -46,7 +46,9 @@ pub async fn head(call: Call<'_>) -> Reply {
     match upload.as_ref().map(|u| u.phase) {
         Some(Phase::Complete) => get(call).await,
         Some(Phase::Gone(why)) => answer(&call, Refusal::Gone(why).into()),
-        Some(Phase::Receiving) => incomplete(upload.as_ref().map_or(Offset::ZERO, |u| u.offset), upload.and_then(|u| u.length)),
+        Some(Phase::Receiving) => {
+            incomplete(upload.as_ref().map_or(Offset::ZERO, |u| u.offset), upload.and_then(|u| u.length))
+        }
         None => match grant {
             // The slot is good and nothing of it has arrived.
             Ok(grant) => incomplete(Offset::ZERO, grant.size),
@@ -85,7 +87,10 @@ async fn serve(call: &Call<'_>, upload: Upload) -> Reply {
             let mut reply = Reply { status, headers: plan.headers, content };
             let name = HeaderName::from_static("upload-offset");
             if call.method == Method::HEAD {
-                reply = reply.with(name, file.length).with(UPLOAD_LENGTH, file.length).with(UPLOAD_COMPLETE, "?1");
+                reply = reply
+                    .with(name, file.length)
+                    .with(UPLOAD_LENGTH, file.length)
+                    .with(UPLOAD_COMPLETE, "?1");
             }
             reply
         }

@@ -7,10 +7,7 @@ use std::{sync::Arc, time::Instant};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use salvo::{
-    Depot, FlowCtrl, Handler, Request, Response, async_trait,
-    catcher::Catcher,
-    routing::Router,
-    Service,
+    Depot, FlowCtrl, Handler, Request, Response, Service, async_trait, catcher::Catcher, routing::Router,
 };
 use tracing::Instrument;
 
@@ -65,7 +62,10 @@ impl Front {
             _ => {}
         }
         let Ok(decoded) = path::decode(raw) else {
-            return ("none", Reply::problem(StatusCode::BAD_REQUEST, "malformed", "the path is not UTF-8 text"));
+            return (
+                "none",
+                Reply::problem(StatusCode::BAD_REQUEST, "malformed", "the path is not UTF-8 text"),
+            );
         };
         let found = house
             .realms
@@ -73,7 +73,10 @@ impl Front {
             .filter_map(|realm| Some((realm, path::below(&realm.base_path, &decoded)?)))
             .max_by_key(|(realm, _)| realm.base_path.len());
         let Some((realm, rest)) = found else {
-            return ("none", Reply::problem(StatusCode::NOT_FOUND, "unknown", "nothing is served at this path"));
+            return (
+                "none",
+                Reply::problem(StatusCode::NOT_FOUND, "unknown", "nothing is served at this path"),
+            );
         };
         let call = Call {
             house,
@@ -121,7 +124,8 @@ async fn ready(house: &House) -> Reply {
 fn request_id(req: &Request) -> String {
     let given = req.headers().get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
     let plain = |text: &&str| {
-        (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     given.filter(plain).map_or_else(id::random_hex_128, str::to_owned)
 }

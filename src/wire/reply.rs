@@ -37,7 +37,10 @@ pub struct Reply {
 
 impl std::fmt::Debug for Reply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reply").field("status", &self.status).field("headers", &self.headers).finish_non_exhaustive()
+        f.debug_struct("Reply")
+            .field("status", &self.status)
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -105,8 +108,13 @@ impl Reply {
     /// Our fault: logged by whoever saw it, told to the client without its inner text.
     #[must_use]
     pub fn fault(fault: &Fault) -> Self {
-        let status = if fault.full { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::INTERNAL_SERVER_ERROR };
-        Self::problem(status, "fault", "The server failed to carry out the request. What it acknowledged is safe; try again.")
+        let status =
+            if fault.full { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::INTERNAL_SERVER_ERROR };
+        Self::problem(
+            status,
+            "fault",
+            "The server failed to carry out the request. What it acknowledged is safe; try again.",
+        )
     }
 
     /// Write it into salvo's response.

@@ -9,9 +9,7 @@ use super::{
     credentials::{about, denied, granted},
     reply::{Reply, UPLOAD_LENGTH},
 };
-use crate::{
-    engine::{Error, Order, Outcome, Refusal, Start, Write},
-};
+use crate::engine::{Error, Order, Outcome, Refusal, Start, Write};
 
 const DIALECT: &str = "xep0363";
 
@@ -22,7 +20,9 @@ pub async fn put(mut call: Call<'_>) -> Reply {
         Some(Announced::Unknown) => None,
         // [XEP-0363 7] a PUT of unknown length cannot be held against its slot
         Some(Announced::Nothing) => return answer(&call, Err(Refusal::LengthRequired.into())),
-        None => return Reply::problem(StatusCode::BAD_REQUEST, "malformed", "Content-Length is not a number"),
+        None => {
+            return Reply::problem(StatusCode::BAD_REQUEST, "malformed", "Content-Length is not a number");
+        }
     };
     let claimed = match (body, call.header(UPLOAD_LENGTH).map(|text| text.trim().parse::<u64>())) {
         (Some(bytes), _) => Some(bytes),
@@ -57,7 +57,9 @@ fn answer(call: &Call<'_>, outcome: Result<Outcome, Error>) -> Reply {
     let status = match &refusal {
         Refusal::Unknown | Refusal::Incomplete => StatusCode::NOT_FOUND,
         Refusal::Gone(_) => StatusCode::GONE,
-        Refusal::Complete | Refusal::Superseded { .. } | Refusal::OffsetMismatch { .. } => StatusCode::CONFLICT,
+        Refusal::Complete | Refusal::Superseded { .. } | Refusal::OffsetMismatch { .. } => {
+            StatusCode::CONFLICT
+        }
         Refusal::LengthMismatch { .. } | Refusal::TooShort { .. } | Refusal::Broken { .. } => {
             StatusCode::BAD_REQUEST
         }
