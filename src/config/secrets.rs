@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -145,7 +145,8 @@ fn generated(path: &Path) -> Result<Option<Secret>, SecretsError> {
 /// that start together agree on one secret and neither reads half of it.
 fn create(path: &Path) -> io::Result<()> {
     let store = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(store)?;
+    // Uploads are nobody's business but the server's.
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(store)?;
     let draft = path.with_extension(id::random_hex_128());
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = file
@@ -184,6 +185,7 @@ mod tests {
         assert!(key.len() == 64 && key.iter().all(u8::is_ascii_hexdigit));
         let mode = fs::metadata(config.generated_secret_path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::metadata(&config.store.path).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(config.resolve_secrets().unwrap(), first);
         assert_eq!(fs::read_dir(&config.store.path).unwrap().count(), 1, "no draft is left behind");
     }
