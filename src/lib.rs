@@ -1,8 +1,5 @@
-//! Plimsoll: an upload server that never loses its place. See ARCHITECTURE.md for the way through the house.
-
-pub mod app;
 pub mod auth;
-pub mod blobs;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;
@@ -12,5 +9,3 @@ pub mod leases;
 pub mod ledger;
 pub mod slot;
 pub mod telemetry;
-pub mod upload;
-pub mod wire;
