@@ -1,4 +1,8 @@
+//! Plimsoll: an upload server that never loses its place. See ARCHITECTURE.md for the way through the house.
+
+pub mod app;
 pub mod auth;
+pub mod blobs;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -7,5 +11,6 @@ pub mod fault;
 pub mod id;
 pub mod leases;
 pub mod ledger;
-pub mod slot;
 pub mod telemetry;
+pub mod upload;
+pub mod wire;

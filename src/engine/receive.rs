@@ -85,10 +85,10 @@ impl Receiver {
     pub(super) async fn run(mut self, mut source: Source) -> (Finished, Ending) {
         let mut ending = self.receive(&mut source).await;
         self.lease.works();
-        if matches!(ending, Ending::Superseded | Ending::Stopping | Ending::Stalled) {
-            if let Some(end) = self.take_what_arrived(&mut source).await {
-                ending = end;
-            }
+        if matches!(ending, Ending::Superseded | Ending::Stopping | Ending::Stalled)
+            && let Some(end) = self.take_what_arrived(&mut source).await
+        {
+            ending = end;
         }
         drop(source);
         let ending = self.conclude(ending).await;
@@ -253,7 +253,7 @@ impl Receiver {
             Ok(sync) => sync.await,
             Err(fault) => Err(fault),
         };
-        let ending = match (durable, ending) {
+        match (durable, ending) {
             (Ok(durable), Ending::Complete) if durable.offset.0 != self.received => {
                 let text = format!("{} bytes are durable of {}", durable.offset, self.received);
                 Ending::Fault(super::append::engine_fault("completing an upload", text))
@@ -266,8 +266,7 @@ impl Receiver {
             // The first fault says more than the one that followed from it.
             (Err(_), ending @ Ending::Fault(_)) => ending,
             (Err(fault), _) => Ending::Fault(fault),
-        };
-        ending
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::{HeaderName, Method, StatusCode, header};
+use http::{HeaderName, Method, StatusCode};
 
 use super::{
     Call,
@@ -146,11 +146,7 @@ fn answer(call: &Call<'_>, error: Error) -> Reply {
         | Refusal::Stalled { .. }
         | Refusal::Broken { .. } => StatusCode::NOT_FOUND,
     };
-    let detail = match &refusal {
-        // [ENG-5] whether an incomplete upload exists is nobody's business but its writer's
-        Refusal::Incomplete => Refusal::Unknown.to_string(),
-        other => other.to_string(),
-    };
-    let word = if refusal == Refusal::Incomplete { Refusal::Unknown.word() } else { refusal.word() };
-    Reply::problem(status, word, &detail).with(header::CACHE_CONTROL, "no-store")
+    // [ENG-5] whether an incomplete upload exists is nobody's business but its writer's
+    let told = if refusal == Refusal::Incomplete { Refusal::Unknown } else { refusal };
+    Reply::problem(status, told.word(), &told.to_string())
 }
