@@ -106,6 +106,7 @@ impl Receiver {
         tokio::pin!(wake);
         let ended = self.lease.ended();
         tokio::pin!(ended);
+        self.lease.waits_for_client();
         loop {
             // [ENG-6] checkpoints while data arrives: when asked, by bytes, by time
             if sync.is_none() {
@@ -122,7 +123,6 @@ impl Receiver {
                     }
                 }
             }
-            self.lease.waits_for_client();
             tokio::select! {
                 biased;
                 () = &mut ended => return self.settle(sync, Ending::Superseded).await,
@@ -151,6 +151,8 @@ impl Receiver {
                     if let Some(ending) = self.take(piece).await {
                         return self.settle(sync, ending).await;
                     }
+                    // Only bytes end a silence: neither a checkpoint nor a poll does.
+                    self.lease.waits_for_client();
                     if self.received >= next_room {
                         next_room = self.received.saturating_add(ROOM_EVERY);
                         // [ENG-8] the disk reserve holds for bodies of unannounced size too
