@@ -130,6 +130,8 @@ pub struct About {
     pub retain_until: Option<Timestamp>,
     /// tus `Upload-Metadata` as it came, to be returned byte for byte.
     pub metadata: Option<String>,
+    /// tus `Upload-Concat` as it came.
+    pub concat: Option<String>,
 }
 
 /// One row of the ledger.

@@ -8,7 +8,7 @@
 //!   Append elsewhere | OffsetMismatch | OffsetMismatch         |  ends at the end | refuse Gone
 //! ```
 
-use crate::upload::{Generation, Offset, Phase, Upload};
+use crate::upload::{Generation, Kind, Offset, Phase, Upload};
 
 use super::refusal::Refusal;
 
@@ -78,6 +78,10 @@ pub struct Stretch {
 /// The refusal that the client gets.
 pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result<Plan, Refusal> {
     let known = upload.and_then(|u| u.length);
+    // [TUS-85] a concatenation takes no bytes of its own
+    if let Some(Upload { kind: Kind::Final(_), phase: Phase::Receiving | Phase::Complete, .. }) = upload {
+        return Err(Refusal::Final);
+    }
     match upload.map(|u| u.phase) {
         Some(Phase::Gone(why)) => return Err(Refusal::Gone(why)),
         // [ENG-4] complete is for ever
@@ -112,6 +116,11 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
         return Err(Refusal::TooShort { received: Offset::ZERO, expected: length });
     }
     let held = upload.map_or(Offset::ZERO, |u| u.offset);
+    if let Some(theirs) = length
+        && theirs < held.0
+    {
+        return Err(Refusal::LengthMismatch { ours: held.0, theirs });
+    }
     if write.start != Start::Whole && from != held {
         return Err(Refusal::OffsetMismatch { ours: held, theirs: from });
     }

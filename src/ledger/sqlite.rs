@@ -61,13 +61,13 @@ impl Statement {
             Self::Record => {
                 r#"INSERT INTO uploads (name, id, phase, generation, "offset", length, blob, blob_state, filename,
                        content_type, owner, retain_until, created_at, updated_at, completed_at, expires_at,
-                       metadata, kind, parts)
+                       metadata, kind, parts, concat)
                    SELECT value ->> 'name', value ->> 'id', value ->> 'phase', value ->> 'generation',
                        value ->> 'offset', value ->> 'length', value ->> 'blob', value ->> 'blob_state',
                        value ->> 'filename', value ->> 'content_type', value ->> 'owner',
                        value ->> 'retain_until', value ->> 'created_at', value ->> 'updated_at',
                        value ->> 'completed_at', value ->> 'expires_at', value ->> 'metadata', value ->> 'kind',
-                       value ->> 'parts'
+                       value ->> 'parts', value ->> 'concat'
                    FROM json_each(?1) WHERE true
                    ON CONFLICT (name) DO NOTHING
                    RETURNING name"#
@@ -334,6 +334,7 @@ fn upload(row: &SqliteRow) -> Result<Upload, Fault> {
                 owner: row.try_get("owner")?,
                 retain_until: row.try_get::<Option<i64>, _>("retain_until")?.map(Timestamp),
                 metadata: row.try_get("metadata")?,
+                concat: row.try_get("concat")?,
             },
             kind: kind_of(row.try_get("kind")?, row.try_get("parts")?)?,
             created_at: Timestamp(row.try_get("created_at")?),
@@ -365,6 +366,7 @@ impl Ledger for SqliteLedger {
             "retain_until": new.about.retain_until, "created_at": new.created_at,
             "updated_at": new.updated_at, "completed_at": new.completed_at, "expires_at": new.expires_at,
             "metadata": new.about.metadata, "kind": kind_word(&new.kind), "parts": parts_text(&new.kind),
+            "concat": new.about.concat,
         });
         self.change(Statement::Record, &new.name, row).await
     }
