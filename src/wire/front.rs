@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use salvo::{
     Depot, FlowCtrl, Handler, Request, Response, Service, async_trait, catcher::Catcher, routing::Router,
 };
@@ -54,6 +54,11 @@ impl Front {
         let house = &*self.house;
         if req.method() == Method::OPTIONS {
             return ("options", house.cors.options());
+        }
+        // [XEP-84] HTTP/1.1 names its host exactly once
+        if req.version() == Version::HTTP_11 && req.headers().get_all(header::HOST).iter().count() != 1 {
+            let detail = "an HTTP/1.1 request has exactly one Host field";
+            return ("none", Reply::problem(StatusCode::BAD_REQUEST, "malformed", detail));
         }
         let raw = req.uri().path();
         match raw {
