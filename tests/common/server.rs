@@ -50,6 +50,16 @@ impl Setup {
         self.folder.path().join("store")
     }
 
+    /// Open the metrics listener too, for [`Server::metric`].
+    #[must_use]
+    pub(crate) fn with_metrics(self) -> Self {
+        self.key("METRICS__ENABLED", "true").key("METRICS__LISTEN", "127.0.0.1:0")
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.keys.iter().any(|(known, _)| known == key)
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.path().join("server.log")
     }
@@ -104,19 +114,21 @@ impl Starting {
 
     pub(crate) fn ready(mut self) -> Server {
         let mut lines = BufReader::new(self.child.stdout.take().expect("stdout is piped")).lines();
-        let address = loop {
+        let mut value_of = |label: &str| loop {
             let Some(Ok(line)) = lines.next() else {
                 let _ = self.child.kill();
                 let status = self.child.wait();
                 panic!("the server did not start: {status:?}\n{}", self.setup.log_tail());
             };
-            if let Some(url) = line.strip_prefix("listening on http://") {
-                break url.trim().parse().expect("an address in the ready line");
+            if let Some(url) = line.strip_prefix(label) {
+                break url.trim().trim_end_matches("/metrics").parse().expect("an address in the ready line");
             }
         };
+        let address = value_of("listening on http://");
+        let metrics = self.setup.has("METRICS__LISTEN").then(|| value_of("metrics on http://"));
         // Read on, so that the server never waits for us or is told that nobody listens.
         std::thread::spawn(move || lines.for_each(drop));
-        Server { child: self.child, setup: self.setup, address }
+        Server { child: self.child, setup: self.setup, address, metrics }
     }
 }
 
@@ -126,6 +138,7 @@ pub(crate) struct Server {
     child: Child,
     setup: Setup,
     pub(crate) address: SocketAddr,
+    metrics: Option<SocketAddr>,
 }
 
 impl Server {
@@ -135,6 +148,19 @@ impl Server {
 
     pub(crate) fn store(&self) -> PathBuf {
         self.setup.store()
+    }
+
+    /// The value of a metric without labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let address = self.metrics.expect("a server with metrics");
+        let page = Conn::open(address)
+            .expect("metrics are served")
+            .get("/metrics")
+            .expect("a page")
+            .expect(200)
+            .text();
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in\n{page}")).parse().expect("a number")
     }
 
     /// SIGKILL without waiting.
