@@ -19,19 +19,21 @@ use tokio::{signal::unix, task::JoinHandle};
 use crate::{
     auth::{Keyring, KeyringError},
     blobs::disk::{DiskBlobs, DiskOptions, Durability},
+    cli::{Slot, SlotRequest},
     clock::{Clock, SystemClock},
-    config::{self, Config, SecretsError},
+    config::{self, Config, SecretsError, Size},
     engine::{Engine, Error, Parts, Settings},
     fault::Fault,
     leases::local::LocalLeases,
     ledger::sqlite::SqliteLedger,
-    slot::{Wanted, slot},
-    telemetry::Metrics,
+    telemetry::{LogHandle, Metrics},
     wire::{House, Realm, cors::Cors, front, reply::Reply},
 };
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// What the example uploads.
+const HELLO: &str = "Hello, Plimsoll";
 /// A peer that vanished is noticed after so long without a byte.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
@@ -105,7 +107,7 @@ pub fn realms(config: &Config) -> Result<Vec<Realm>, ServeError> {
 ///
 /// # Errors
 /// When it cannot start; once it listens, it ends without one.
-pub async fn serve(config: &Config) -> Result<(), ServeError> {
+pub async fn serve(config: &Config, log: &LogHandle) -> Result<(), ServeError> {
     let metrics = Metrics::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let realms = realms(config)?;
@@ -152,17 +154,29 @@ pub async fn serve(config: &Config) -> Result<(), ServeError> {
     let sweeper = tokio::spawn(sweep(engine.clone(), config.limits.sweep_interval.duration()));
     let stopping =
         tokio::spawn(stop_on_signal(handle, engine.clone(), config.server.drain_timeout.duration()));
+    let reopening = log
+        .reopen_on_hangup()
+        .map_err(|source| ServeError::System { doing: "listening for SIGHUP", source })?;
     announce(config, address, figures.as_ref().map(|(address, _)| *address), &SystemClock);
     let served = server.try_serve(front::service(house)).await;
     // The listener is closed and every handler is gone; their appends commit what they have.
     engine.stop().await;
     sweeper.abort();
     stopping.abort();
+    reopening.abort();
     if let Some((_, task)) = figures {
         task.abort();
     }
     tracing::info!("stopped; every prefix is kept");
     served.map_err(|source| ServeError::System { doing: "serving", source })
+}
+
+/// What the ledger holds, for `plimsoll check`; changes nothing.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub async fn inspect_ledger(config: &Config) -> Result<String, Fault> {
+    SqliteLedger::inspect(config.ledger_url().as_str()).await
 }
 
 fn listen(address: SocketAddr, section: &'static str) -> Result<tokio::net::TcpListener, ServeError> {
@@ -288,22 +302,22 @@ fn serve_metrics(at: SocketAddr, metrics: Arc<Metrics>) -> Result<(SocketAddr, J
 
 /// The ready lines on standard output; other programs wait for `listening on`.
 fn announce(config: &Config, address: SocketAddr, metrics: Option<SocketAddr>, clock: &dyn Clock) {
-    let url = config.public_url(address);
     let mut lines = format!("listening on http://{address}\n");
     if let Some(metrics) = metrics {
         lines += &format!("metrics on http://{metrics}/metrics\n");
     }
-    let wanted = Wanted {
-        filename: "hello.txt".into(),
-        size: 15,
-        content_type: Some("text/plain".into()),
+    let request = SlotRequest {
+        name: "hello.txt".into(),
+        size: Size::of(HELLO.len() as u64),
+        media_type: Some("text/plain".into()),
         user: None,
     };
-    match slot(config, &url, &wanted, clock.now()) {
+    match Slot::mint(config, address, &request, clock.now()) {
         Ok(slot) => {
             lines += &format!(
-                "\nTry it, in another terminal:\n  curl -sS -i -X PUT --data-binary 'Hello, Plimsoll' -H 'Content-Type: text/plain' '{}'\n  curl -sS '{}'\n",
-                slot.put, slot.get
+                "\nTry it in another terminal: upload a greeting, and fetch it again.\n  \
+                 curl -i -X PUT --data-binary '{HELLO}' -H 'Content-Type: text/plain' '{}'\n  curl '{}'\n",
+                slot.put_url, slot.get_url
             );
         }
         Err(error) => tracing::warn!(%error, "no example can be shown"),

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod auth;
 pub mod blobs;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;
@@ -10,7 +11,6 @@ pub mod fault;
 pub mod id;
 pub mod leases;
 pub mod ledger;
-pub mod slot;
 pub mod telemetry;
 pub mod upload;
 pub mod wire;

@@ -108,7 +108,7 @@ impl AdaptiveFile {
         }
         if !self.batching {
             let began = Instant::now();
-            write_all_vectored(&self.file, &[data.clone()], self.end)
+            write_all_vectored(&self.file, std::slice::from_ref(&data), self.end)
                 .map_err(|e| Fault::io("writing a blob", &e))?;
             self.end += data.len() as u64;
             if began.elapsed() >= SLOW {

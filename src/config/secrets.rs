@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -47,18 +47,36 @@ impl Config {
     /// # Errors
     /// A file that cannot be read, made or trusted.
     pub fn resolve_secrets(&self) -> Result<Vec<SlotBase>, SecretsError> {
+        if self.secret_is_generated() && !self.generated_secret_path().exists() {
+            let path = self.generated_secret_path();
+            create(&path).map_err(|source| SecretsError::Create { path, source })?;
+        }
+        let found = self.inspect_secrets()?.into_iter().map(|(base_path, secrets)| {
+            if secrets.is_empty() {
+                return Err(SecretsError::Empty { path: self.generated_secret_path() });
+            }
+            Ok(SlotBase { base_path, secrets })
+        });
+        found.collect()
+    }
+
+    /// The same without making anything: a secret that is still to be generated is missing from the list.
+    ///
+    /// # Errors
+    /// A file that cannot be read or trusted.
+    pub fn inspect_secrets(&self) -> Result<Vec<(BasePath, Vec<Secret>)>, SecretsError> {
         let slots = &self.slots;
-        let own = if has_secret(slots.secret.as_ref(), &slots.secrets, slots.secret_file.as_ref()) {
-            gather(slots.secret.as_ref(), &slots.secrets, slots.secret_file.as_deref())?
+        let own = if self.secret_is_generated() {
+            generated(&self.generated_secret_path())?.into_iter().collect()
         } else {
-            vec![generated(&self.generated_secret_path())?]
+            gather(slots.secret.as_ref(), &slots.secrets, slots.secret_file.as_deref())?
         };
-        let mut bases = vec![SlotBase { base_path: slots.base_path.clone(), secrets: own }];
+        let mut bases = vec![(slots.base_path.clone(), own)];
         for also in &self.slots_also {
             // A table without a base path does not pass validation.
             let Some(base_path) = also.base_path.clone() else { continue };
-            let secrets = gather(also.secret.as_ref(), &also.secrets, also.secret_file.as_deref())?;
-            bases.push(SlotBase { base_path, secrets });
+            bases
+                .push((base_path, gather(also.secret.as_ref(), &also.secrets, also.secret_file.as_deref())?));
         }
         Ok(bases)
     }
@@ -107,14 +125,12 @@ fn read_limited(file: File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn generated(path: &Path) -> Result<Secret, SecretsError> {
+/// The secret that was generated earlier; none if there is no such file yet.
+fn generated(path: &Path) -> Result<Option<Secret>, SecretsError> {
     let read_error = |source| SecretsError::Read { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
-            create(path).map_err(|source| SecretsError::Create { path: path.to_owned(), source })?;
-            File::open(path).map_err(read_error)?
-        }
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(why) => return Err(read_error(why)),
     };
     let mode = file.metadata().map_err(read_error)?.permissions().mode() & 0o7777;
@@ -122,14 +138,15 @@ fn generated(path: &Path) -> Result<Secret, SecretsError> {
         return Err(SecretsError::Exposed { path: path.to_owned(), mode });
     }
     let found = secrets_in(&read_limited(file).map_err(read_error)?).into_iter().next();
-    found.ok_or_else(|| SecretsError::Empty { path: path.to_owned() })
+    found.map(Some).ok_or_else(|| SecretsError::Empty { path: path.to_owned() })
 }
 
 /// Makes the file whole and durable under another name and then links it to its own, so that two processes
 /// that start together agree on one secret and neither reads half of it.
 fn create(path: &Path) -> io::Result<()> {
     let store = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(store)?;
+    // Uploads are nobody's business but the server's.
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(store)?;
     let draft = path.with_extension(id::random_hex_128());
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = file
@@ -168,6 +185,7 @@ mod tests {
         assert!(key.len() == 64 && key.iter().all(u8::is_ascii_hexdigit));
         let mode = fs::metadata(config.generated_secret_path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::metadata(&config.store.path).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(config.resolve_secrets().unwrap(), first);
         assert_eq!(fs::read_dir(&config.store.path).unwrap().count(), 1, "no draft is left behind");
     }
@@ -201,6 +219,23 @@ mod tests {
         let config = config_in(dir.path());
         config.resolve_secrets().unwrap();
         fs::write(config.generated_secret_path(), "").unwrap();
+        assert!(matches!(config.resolve_secrets(), Err(SecretsError::Empty { .. })));
+    }
+
+    #[test]
+    fn inspecting_makes_no_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config_in(dir.path());
+        assert_eq!(config.inspect_secrets().unwrap()[0].1, []);
+        assert!(!config.store.path.exists());
+    }
+
+    #[test]
+    fn a_link_to_nowhere_in_place_of_the_generated_secret_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config_in(dir.path());
+        fs::create_dir(&config.store.path).unwrap();
+        std::os::unix::fs::symlink("/nowhere/at/all", config.generated_secret_path()).unwrap();
         assert!(matches!(config.resolve_secrets(), Err(SecretsError::Empty { .. })));
     }
 

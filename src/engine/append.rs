@@ -304,7 +304,7 @@ impl Job {
         let Self { engine, receiver, dialect, stretch, counted } = self;
         let metrics = Arc::clone(&engine.parts.metrics);
         let (finished, ending) = receiver.run(source).await;
-        let mut commits = finished.commits;
+        let commits = finished.commits;
         if commits.record != Record::Same {
             commits.abandon().await;
         }

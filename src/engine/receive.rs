@@ -85,10 +85,10 @@ impl Receiver {
     pub(super) async fn run(mut self, mut source: Source) -> (Finished, Ending) {
         let mut ending = self.receive(&mut source).await;
         self.lease.works();
-        if matches!(ending, Ending::Superseded | Ending::Stopping | Ending::Stalled) {
-            if let Some(end) = self.take_what_arrived(&mut source).await {
-                ending = end;
-            }
+        if matches!(ending, Ending::Superseded | Ending::Stopping | Ending::Stalled)
+            && let Some(end) = self.take_what_arrived(&mut source).await
+        {
+            ending = end;
         }
         drop(source);
         let ending = self.conclude(ending).await;
@@ -106,6 +106,7 @@ impl Receiver {
         tokio::pin!(wake);
         let ended = self.lease.ended();
         tokio::pin!(ended);
+        self.lease.waits_for_client();
         loop {
             // [ENG-6] checkpoints while data arrives: when asked, by bytes, by time
             if sync.is_none() {
@@ -122,7 +123,6 @@ impl Receiver {
                     }
                 }
             }
-            self.lease.waits_for_client();
             tokio::select! {
                 biased;
                 () = &mut ended => return self.settle(sync, Ending::Superseded).await,
@@ -151,6 +151,8 @@ impl Receiver {
                     if let Some(ending) = self.take(piece).await {
                         return self.settle(sync, ending).await;
                     }
+                    // Only bytes end a silence: neither a checkpoint nor a poll does.
+                    self.lease.waits_for_client();
                     if self.received >= next_room {
                         next_room = self.received.saturating_add(ROOM_EVERY);
                         // [ENG-8] the disk reserve holds for bodies of unannounced size too
@@ -253,7 +255,7 @@ impl Receiver {
             Ok(sync) => sync.await,
             Err(fault) => Err(fault),
         };
-        let ending = match (durable, ending) {
+        match (durable, ending) {
             (Ok(durable), Ending::Complete) if durable.offset.0 != self.received => {
                 let text = format!("{} bytes are durable of {}", durable.offset, self.received);
                 Ending::Fault(super::append::engine_fault("completing an upload", text))
@@ -266,8 +268,7 @@ impl Receiver {
             // The first fault says more than the one that followed from it.
             (Err(_), ending @ Ending::Fault(_)) => ending,
             (Err(fault), _) => Ending::Fault(fault),
-        };
-        ending
+        }
     }
 }
 

@@ -127,6 +127,16 @@ impl Refusal {
         }
     }
 
+    /// When the same request may succeed, where waiting helps.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::Busy { retry_after } = self {
+            return Some(*retry_after);
+        }
+        // A restarted server is up again in seconds.
+        matches!(self, Self::Stopping { .. }).then_some(Duration::from_secs(5))
+    }
+
     /// How many bytes of the upload are held, where the refusal tells it.
     #[must_use]
     pub fn held(&self) -> Option<Offset> {

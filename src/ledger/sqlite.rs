@@ -151,6 +151,32 @@ impl SqliteLedger {
         Ok(Self { queue: Mutex::new(Some(queue)), writer: Mutex::new(Some(writer)), readers })
     }
 
+    /// Say what the ledger at `url` holds, without creating or changing it.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub async fn inspect(url: &str) -> Result<String, Fault> {
+        let options = SqliteConnectOptions::from_str(url).map_err(|e| fault("reading ledger.url", e))?;
+        if !options.get_filename().exists() {
+            return Ok("SQLite; will be created at the first start".to_owned());
+        }
+        let mut db = options
+            .read_only(true)
+            .disable_statement_logging()
+            .connect()
+            .await
+            .map_err(|e| fault("opening the ledger for reading", e))?;
+        let (complete, receiving): (i64, i64) = sqlx::query_as(
+            "SELECT count(*) FILTER (WHERE phase = 'complete'), count(*) FILTER (WHERE phase = 'receiving')
+             FROM uploads",
+        )
+        .fetch_one(&mut db)
+        .await
+        .map_err(|e| fault("counting uploads", e))?;
+        db.close().await.map_err(|e| fault("closing the ledger", e))?;
+        Ok(format!("SQLite; {complete} complete and {receiving} incomplete uploads"))
+    }
+
     async fn change(&self, kind: Kind, name: &Name, row: Value) -> Result<Swap, Fault> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (answer, answered) = oneshot::channel();

@@ -18,10 +18,9 @@ pub fn refused(status: StatusCode, refusal: &Refusal) -> Reply {
     }
     let reply =
         Reply::problem_with(status, refusal.word(), &refusal.to_string(), more).offset(refusal.held());
-    match refusal {
-        Refusal::Busy { retry_after } => reply.with(header::RETRY_AFTER, retry_after.as_secs().max(1)),
-        Refusal::Stopping { .. } => reply.with(header::RETRY_AFTER, 5),
-        _ => reply,
+    match refusal.retry_after() {
+        Some(pause) => reply.with(header::RETRY_AFTER, pause.as_secs().max(1)),
+        None => reply,
     }
 }
 

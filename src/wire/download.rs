@@ -76,6 +76,20 @@ async fn serve(call: &Call<'_>, upload: Upload) -> Reply {
     };
     let plan = plan(call.method == Method::HEAD, &call.headers, &file);
     let status = StatusCode::from_u16(plan.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if status.is_client_error() {
+        let (word, detail) = if status == StatusCode::RANGE_NOT_SATISFIABLE {
+            ("range", "the range begins behind the end of the file")
+        } else {
+            ("precondition", "the file is not the one that the request's conditions ask for")
+        };
+        call.house.metrics.refused(DIALECT, word);
+        let mut headers = plan.headers;
+        headers.remove(header::CONTENT_LENGTH);
+        let mut reply = Reply::problem(status, word, detail);
+        headers.extend(reply.headers);
+        reply.headers = headers;
+        return reply;
+    }
     let content = match plan.body {
         Body::Empty => Ok(Content::Empty),
         Body::Whole => call.house.engine.read(&upload, 0..file.length).await.map(Content::Stream),
@@ -146,11 +160,7 @@ fn answer(call: &Call<'_>, error: Error) -> Reply {
         | Refusal::Stalled { .. }
         | Refusal::Broken { .. } => StatusCode::NOT_FOUND,
     };
-    let detail = match &refusal {
-        // [ENG-5] whether an incomplete upload exists is nobody's business but its writer's
-        Refusal::Incomplete => Refusal::Unknown.to_string(),
-        other => other.to_string(),
-    };
-    let word = if refusal == Refusal::Incomplete { Refusal::Unknown.word() } else { refusal.word() };
-    Reply::problem(status, word, &detail).with(header::CACHE_CONTROL, "no-store")
+    // [ENG-5] whether an incomplete upload exists is nobody's business but its writer's
+    let told = if refusal == Refusal::Incomplete { Refusal::Unknown } else { refusal };
+    Reply::problem(status, told.word(), &told.to_string())
 }

@@ -140,6 +140,10 @@ async def settled_offset(slot: Slot, at_least: int) -> int:
     deadline = time.monotonic() + 10.0
     while True:
         reply = await head(slot.get_url)
+        if reply.status == 404 and time.monotonic() < deadline:
+            # The cut request itself may not have reached the server yet.
+            await asyncio.sleep(0.02)
+            continue
         assert reply.status == 204, reply
         assert reply.headers["Upload-Length"] == str(slot.length), reply
         assert reply.headers["Cache-Control"] == "no-store", reply

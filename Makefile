@@ -1,0 +1,28 @@
+.DEFAULT_GOAL := help
+.PHONY: help deps test check bench config
+
+help: ## Show these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## Install what the tests need (Debian packages, a Python venv); only what is missing
+	@scripts/deps
+
+test: deps ## Run every test; the last line is `N passed, N failed`
+	@scripts/test
+
+check: ## Formatting, lints and, where cargo-deny is installed, licences and advisories
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then \
+		cargo deny check; \
+	else \
+		echo 'cargo-deny is not installed (cargo install --locked cargo-deny): licences and advisories unchecked'; \
+	fi
+
+bench: ## Measure against nginx
+	cargo build --release --locked
+	benches/run.sh
+
+config: ## Write config/plimsoll.toml anew from the types
+	cargo run --quiet --locked -- config >config/plimsoll.toml.new
+	mv config/plimsoll.toml.new config/plimsoll.toml

@@ -1,0 +1,396 @@
+use std::{
+    cell::RefCell,
+    fs,
+    net::TcpListener,
+    os::unix::{ffi::OsStringExt as _, fs::PermissionsExt as _},
+};
+
+use super::*;
+use crate::{
+    auth::{Keyring, Presented, authorize},
+    clock::{ManualClock, Timestamp},
+    config::Place,
+};
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+/// What a run answered.
+struct Ran {
+    status: u8,
+    out: String,
+    err: String,
+    /// What was served, if anything.
+    served: Option<Loaded>,
+}
+
+/// Runs a command line in an environment; `serve` and the ledger succeed.
+fn run_in(env: &[(&str, &str)], args: &[&str]) -> Ran {
+    run_os(env.iter().map(|(name, value)| (name.into(), value.into())).collect(), args, "SQLite, empty")
+}
+
+fn run_os(env: Vec<(OsString, OsString)>, args: &[&str], ledger: &str) -> Ran {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let served = RefCell::new(None);
+    let status = run_with(
+        Invocation {
+            args: std::iter::once("plimsoll").chain(args.iter().copied()).map(OsString::from).collect(),
+            env,
+            clock: &ManualClock::new(NOW),
+            out: &mut out,
+            err: &mut err,
+        },
+        &Hooks {
+            serve: &|loaded| {
+                *served.borrow_mut() = Some(loaded);
+                Ok(())
+            },
+            check_ledger: &|_| match ledger.strip_prefix("broken: ") {
+                Some(why) => Err(why.into()),
+                None => Ok(ledger.to_owned()),
+            },
+        },
+    );
+    Ran {
+        status,
+        out: String::from_utf8(out).unwrap(),
+        err: String::from_utf8(err).unwrap(),
+        served: served.into_inner(),
+    }
+}
+
+/// A config file in a directory of its own, with a store and a listener that nothing else uses.
+struct Site {
+    dir: tempfile::TempDir,
+    file: String,
+}
+
+impl Site {
+    fn new(more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("plimsoll.toml");
+        let store = dir.path().join("data");
+        let text = format!(
+            "{more}\n[store]\npath = {store:?}\nreserve = 0\n[server]\nlisten = '127.0.0.1:0'\n\
+             public_url = 'https://up.example.org'\n[metrics]\nlisten = '127.0.0.1:0'\n"
+        );
+        fs::write(&file, text).unwrap();
+        let file = file.to_str().unwrap().to_owned();
+        Self { dir, file }
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        self.run_env(&[], args)
+    }
+
+    fn run_env(&self, env: &[(&str, &str)], args: &[&str]) -> Ran {
+        run_in(env, &[&["--config", &self.file], args].concat())
+    }
+}
+
+#[test]
+fn no_subcommand_serves_with_the_configuration() {
+    let site = Site::new("[limits]\nbody_gap = '7s'");
+    for args in [&[][..], &["serve"]] {
+        let ran = site.run(args);
+        assert_eq!((ran.status, ran.err.as_str()), (0, ""));
+        let loaded = ran.served.unwrap();
+        assert_eq!(loaded.config.limits.body_gap.duration().as_secs(), 7);
+        assert!(matches!(loaded.origin("limits", "body_gap"), Place::File { line: 2, .. }));
+    }
+}
+
+#[test]
+fn config_may_follow_the_subcommand_or_stand_in_the_environment() {
+    let site = Site::new("");
+    for (env, args) in [
+        (vec![], vec!["serve", "--config", &site.file]),
+        (vec![("PLIMSOLL_CONFIG", site.file.as_str())], vec!["serve"]),
+    ] {
+        let ran = run_in(&env, &args);
+        assert_eq!(ran.status, 0, "{}", ran.err);
+        assert!(ran.served.unwrap().config.server.public_url.is_some());
+    }
+}
+
+#[test]
+fn the_command_line_beats_the_environment_and_both_beat_the_default_file() {
+    let default = tempfile::NamedTempFile::new().unwrap();
+    let env = [("PLIMSOLL_CONFIG".into(), "env".into())];
+    let empty = [("PLIMSOLL_CONFIG".into(), "".into())];
+    assert_eq!(config_file(Some("arg".into()), &env, default.path()), Some("arg".into()));
+    assert_eq!(config_file(None, &env, default.path()), Some("env".into()));
+    assert_eq!(config_file(None, &empty, default.path()), Some(default.path().to_owned()));
+    assert_eq!(config_file(None, &[], Path::new("/nowhere.toml")), None);
+}
+
+#[test]
+fn a_wrong_command_line_is_status_2_and_help_is_not() {
+    for args in [
+        &["serv"][..],
+        &["--confg", "x"],
+        &["slot", "photo.jpg"],
+        &["slot", "--size", "5"],
+        &["slot", "--size", "-5", "photo.jpg"],
+        &["slot", "--size", "big", "photo.jpg"],
+        &["slot", "--size", "1", "--size", "2", "photo.jpg"],
+        &["slot", "--size", "99999999999999999999999", "photo.jpg"],
+        &["config", "more"],
+    ] {
+        let ran = run_in(&[], args);
+        assert_eq!((ran.status, ran.out.as_str()), (2, ""), "{args:?}");
+        assert!(ran.err.contains("error:") && ran.served.is_none(), "{args:?}: {}", ran.err);
+    }
+    let help = run_in(&[], &["--help"]);
+    assert_eq!((help.status, help.err.as_str()), (0, ""));
+    assert!(help.out.contains("./plimsoll.toml when it exists"), "{}", help.out);
+    assert_eq!(run_in(&[], &["--version"]).status, 0);
+}
+
+#[test]
+fn a_name_that_is_not_utf8_is_a_wrong_command_line() {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let args = ["plimsoll", "slot", "--size", "1"].map(OsString::from);
+    let args = args.into_iter().chain([OsString::from_vec(vec![0xff])]).collect();
+    let hooks = Hooks { serve: &|_| Ok(()), check_ledger: &|_| Ok(String::new()) };
+    let clock = ManualClock::new(NOW);
+    let status =
+        run_with(Invocation { args, env: vec![], clock: &clock, out: &mut out, err: &mut err }, &hooks);
+    assert_eq!(status, 2);
+    assert!(String::from_utf8(err).unwrap().contains("UTF-8"));
+}
+
+#[test]
+fn a_wrong_configuration_is_status_1_and_tells_every_problem() {
+    let site = Site::new("[limits]\nbody_gab = '7s'\n[lgo]\n");
+    let ran = site.run(&["serve"]);
+    assert_eq!((ran.status, ran.out.as_str()), (1, ""));
+    assert!(ran.err.contains("\"body_gap\"") && ran.err.contains("[log]"), "{}", ran.err);
+    assert!(ran.served.is_none());
+    assert_eq!(run_in(&[], &["--config", "/nowhere.toml"]).status, 1);
+}
+
+#[test]
+fn a_failure_to_serve_is_status_1_and_told() {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let hooks = Hooks { serve: &|_| Err("the store is locked".into()), check_ledger: &|_| Ok(String::new()) };
+    let clock = ManualClock::new(NOW);
+    let site = Site::new("");
+    let args = ["plimsoll", "--config", &site.file].map(OsString::from).to_vec();
+    let status =
+        run_with(Invocation { args, env: vec![], clock: &clock, out: &mut out, err: &mut err }, &hooks);
+    assert_eq!((status, err.as_slice()), (1, b"plimsoll: the store is locked\n".as_slice()));
+}
+
+#[test]
+fn config_prints_the_annotated_file_even_when_the_configuration_is_broken() {
+    let ran = run_in(&[("PLIMSOLL_X__Y", "")], &["config", "--config", "/nowhere.toml"]);
+    assert_eq!((ran.status, ran.out), (0, config::annotated()));
+}
+
+#[test]
+fn an_output_that_is_closed_is_a_failure_and_no_panic() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let hooks = Hooks { serve: &|_| Ok(()), check_ledger: &|_| Ok(String::new()) };
+    let clock = ManualClock::new(NOW);
+    for arg in ["config", "--help"] {
+        let args = ["plimsoll", arg].map(OsString::from).to_vec();
+        let invocation = Invocation { args, env: vec![], clock: &clock, out: &mut Closed, err: &mut Closed };
+        assert_eq!(run_with(invocation, &hooks), 1, "{arg}");
+    }
+}
+
+/// The PUT and the GET URL that `slot` printed.
+fn urls(ran: &Ran) -> (&str, &str) {
+    assert_eq!(ran.status, 0, "{}", ran.err);
+    let lines: Vec<_> = ran.out.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", ran.out);
+    (lines[0].strip_prefix("PUT ").unwrap(), lines[1].strip_prefix("GET ").unwrap())
+}
+
+#[test]
+fn a_slot_is_granted_for_its_path_and_size_until_it_expires() {
+    let site = Site::new("[slots]\nsecret = 's3cret'\nbase_path = '/up'\ntoken_lifetime = '10m'");
+    let ran = site.run(&[
+        "slot",
+        "--size",
+        "5 MiB",
+        "--type",
+        "image/jpeg",
+        "--user",
+        "romeo@montague.tld",
+        "a b.jpg",
+    ]);
+    let (put, get) = urls(&ran);
+    let (url, token) = put.split_once("?token=").unwrap();
+    assert_eq!(url, get);
+    let path = url.strip_prefix("https://up.example.org/up/").unwrap();
+    let (slot, name) = path.split_once('/').unwrap();
+    assert_eq!((slot.len(), name), (32, "a%20b.jpg"));
+
+    let keys = Keyring::new(vec![b"s3cret".to_vec()]).unwrap();
+    let query = format!("token={token}");
+    let path = format!("{slot}/a b.jpg");
+    let judge = |path: &str, length, at: i64| {
+        let presented = Presented {
+            path,
+            query: Some(&query),
+            authorization: None,
+            length: Some(length),
+            content_types: &["image/jpeg"],
+        };
+        authorize(&keys, &presented, NOW.0 + at)
+    };
+    let grant = judge(&path, 5 << 20, 0).unwrap();
+    assert_eq!(grant.subject.as_deref(), Some("romeo@montague.tld"));
+    assert_eq!(grant.content_type.as_deref(), Some("image/jpeg"));
+    assert!(judge(&path, 5 << 20, 599_000).is_ok());
+    assert!(judge(&path, 5 << 20, 600_000).is_err(), "expired");
+    assert!(judge(&path, 5, 0).is_err(), "another size");
+    assert!(judge(&format!("{slot}/b.jpg"), 5 << 20, 0).is_err(), "another path");
+}
+
+#[test]
+fn a_slot_prints_commands_to_paste_that_keep_odd_names_in_one_word() {
+    let site = Site::new("[slots]\nsecret = 's3cret'");
+    let ran = site.run(&["slot", "--size", "1", "--", "-it's [1].jpg"]);
+    let (put, get) = urls(&ran);
+    assert!(get.ends_with("/-it%27s%20%5B1%5D.jpg"), "{get}");
+    assert!(ran.err.contains(&format!(r"curl -g -T './-it'\''s [1].jpg' '{put}'")), "{}", ran.err);
+    assert!(ran.err.contains(&format!(r"curl -g -o './-it'\''s [1].jpg.downloaded' '{get}'")), "{}", ran.err);
+    let typed = site.run(&["slot", "--size", "1", "--type", "image/png", "/tmp/x.png"]);
+    assert!(
+        typed.err.contains("curl -T '/tmp/x.png' -H 'Content-Type: image/png' 'https://"),
+        "{}",
+        typed.err
+    );
+    assert!(urls(&typed).1.ends_with("/x.png"));
+}
+
+#[test]
+fn names_with_umlauts_and_emoji_are_percent_encoded() {
+    let site = Site::new("[slots]\nsecret = 's3cret'");
+    let ran = site.run(&["slot", "--size", "0", "très 🚢.jpg"]);
+    assert!(urls(&ran).1.ends_with("/tr%C3%A8s%20%F0%9F%9A%A2.jpg"), "{}", ran.out);
+}
+
+#[test]
+fn a_slot_that_could_not_be_used_is_refused() {
+    let site = Site::new("[slots]\nsecret = 's3cret'");
+    for (args, reason) in [
+        (["slot", "--size", "1", ""], "names no file"),
+        (["slot", "--size", "1", "a/"], "names no file"),
+        (["slot", "--size", "1", ".."], "names no file"),
+        (["slot", "--size", "1", "a\nb"], "control character"),
+        (["slot", "--size", "2 GiB", "a"], "max_size"),
+    ] {
+        let ran = site.run(&args);
+        assert_eq!((ran.status, ran.out.as_str()), (1, ""), "{args:?}");
+        assert!(ran.err.contains(reason), "{args:?}: {}", ran.err);
+    }
+    let ran = site.run_env(&[("PLIMSOLL_SERVER__PUBLIC_URL", "")], &["slot", "--size", "1", "a"]);
+    assert!(ran.status == 1 && ran.err.contains("public_url"), "{}", ran.err);
+}
+
+#[test]
+fn a_slot_without_a_configured_secret_uses_the_one_that_is_kept() {
+    let site = Site::new("");
+    urls(&site.run(&["slot", "--size", "1", "a"]));
+    let kept = fs::read_to_string(site.dir.path().join("data/slot-secret")).unwrap();
+    urls(&site.run(&["slot", "--size", "1", "a"]));
+    assert_eq!(fs::read_to_string(site.dir.path().join("data/slot-secret")).unwrap(), kept);
+}
+
+#[test]
+fn check_prints_the_effective_configuration_and_makes_nothing() {
+    let site = Site::new("[slots]\nsecrets = ['hunter2']");
+    let ran = site.run_env(&[("PLIMSOLL_LIMITS__BODY_GAP", "7s")], &["check"]);
+    assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{}", ran.out);
+    assert!(ran.out.contains("body_gap = \"7s\"  # PLIMSOLL_LIMITS__BODY_GAP"), "{}", ran.out);
+    assert!(ran.out.contains("# good: the ledger: SQLite, empty"), "{}", ran.out);
+    assert!(ran.out.contains("/upload is shorter than 16 bytes"), "{}", ran.out);
+    assert!(!ran.out.contains("hunter2"), "{}", ran.out);
+    assert_eq!(fs::read_dir(site.dir.path()).unwrap().count(), 1, "only the config file is there");
+    toml::from_str::<toml::Table>(&ran.out).unwrap();
+}
+
+#[test]
+fn check_leaves_an_existing_store_as_it_was() {
+    let site = Site::new("");
+    fs::create_dir(site.dir.path().join("data")).unwrap();
+    let ran = site.run(&["check"]);
+    assert_eq!(ran.status, 0, "{}", ran.err);
+    assert!(ran.out.contains("can be written to") && ran.out.contains("to be generated"), "{}", ran.out);
+    assert_eq!(fs::read_dir(site.dir.path().join("data")).unwrap().count(), 0);
+}
+
+#[test]
+fn check_names_addresses_that_are_in_use() {
+    let site = Site::new("");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ran = site.run_env(&[("PLIMSOLL_SERVER__LISTEN", &address)], &["check"]);
+    assert_eq!(ran.status, 1);
+    assert!(ran.err.contains(&format!("[server] listen: {address} is in use")), "{}", ran.err);
+    assert!(ran.err.contains("the check found 1 problem\n"), "{}", ran.err);
+    let elsewhere = site.run_env(&[("PLIMSOLL_METRICS__LISTEN", "192.0.2.1:9090")], &["check"]);
+    assert!(
+        elsewhere.status == 1 && elsewhere.err.contains("no address of this machine"),
+        "{}",
+        elsewhere.err
+    );
+}
+
+#[test]
+fn check_finds_a_full_disk_and_a_broken_ledger() {
+    let site = Site::new("");
+    let env = vec![("PLIMSOLL_STORE__RESERVE".into(), "4000 PiB".into())];
+    let ran = run_os(env, &["check", "--config", &site.file], "broken: it is of a newer version");
+    assert_eq!(ran.status, 1);
+    assert!(ran.err.contains("answered 507"), "{}", ran.err);
+    assert!(ran.err.contains("[ledger] url: it is of a newer version"), "{}", ran.err);
+    assert!(ran.err.contains("the check found 2 problems\n"), "{}", ran.err);
+}
+
+#[test]
+fn check_finds_a_store_and_a_log_that_cannot_be() {
+    let site = Site::new("[log]\nfile = '/nowhere/at/all/log'");
+    fs::write(site.dir.path().join("data"), "a file").unwrap();
+    let ran = site.run(&["check"]);
+    assert!(ran.status == 1 && ran.err.contains("is no directory"), "{}", ran.err);
+    assert!(ran.err.contains("[log] file: /nowhere/at/all/log cannot be written to"), "{}", ran.err);
+}
+
+#[test]
+fn check_finds_an_exposed_secret_and_a_missing_secret_file() {
+    let site = Site::new("");
+    urls(&site.run(&["slot", "--size", "1", "a"]));
+    let kept = site.dir.path().join("data/slot-secret");
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o644)).unwrap();
+    let ran = site.run(&["check"]);
+    assert!(ran.status == 1 && ran.err.contains("chmod 600"), "{}", ran.err);
+    let ran = site.run_env(&[("PLIMSOLL_SLOTS__SECRET_FILE", "/nowhere")], &["check"]);
+    assert!(ran.status == 1 && ran.err.contains("secret file /nowhere cannot be read"), "{}", ran.err);
+}
+
+#[test]
+fn check_notes_what_is_valid_but_surprising() {
+    let site = Site::new("");
+    let env = [
+        ("PLIMSOLL_STORE__DURABILITY", "relaxed"),
+        ("PLIMSOLL_SERVER__PUBLIC_URL", ""),
+        ("PLIMSOLL_SERVER__LISTEN", "0.0.0.0:0"),
+        ("PLIMSOLL_METRICS__LISTEN", "0.0.0.0:0"),
+        ("PLIMSOLL_STORE__MAX_SIZE", "4000 PiB"),
+    ];
+    let ran = site.run_env(&env, &["check"]);
+    assert_eq!(ran.status, 0, "{}", ran.err);
+    assert_eq!(ran.out.matches("# note: ").count(), 4, "{}", ran.out);
+}
