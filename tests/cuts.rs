@@ -148,8 +148,8 @@ fn a_head_that_does_not_end_is_cut() {
 
 const MEGABYTE: usize = 1_000_000;
 
-/// The three refusals that need no byte of the body, each as a slot to send it to: 403, 409, 413.
-fn refused(server: &Server) -> [(u16, Slot); 3] {
+/// Refusals that need no byte of the body, each as a slot to send it to: 403, 404, 409, 413.
+fn refused(server: &Server) -> [(u16, Slot); 4] {
     let data = vec![7; 50 * MEGABYTE];
     let complete = Slot::new("early/complete.bin", data.len() as u64);
     let mut conn = server.connect();
@@ -159,7 +159,9 @@ fn refused(server: &Server) -> [(u16, Slot); 3] {
     let mut forged = Slot::new("early/forged.bin", data.len() as u64);
     forged.target = forged.target.replace("forged", "other");
     let large = Slot::new("early/large.bin", 51 * MEGABYTE as u64);
-    [(403, forged), (409, complete), (413, large)]
+    let mut nowhere = large.clone();
+    nowhere.target = "/nowhere/file.bin".into();
+    [(403, forged), (404, nowhere), (409, complete), (413, large)]
 }
 
 fn picky() -> Server {
