@@ -11,7 +11,7 @@ use salvo::{
 };
 use tracing::Instrument;
 
-use super::{Call, House, content_range, cors, download, path, reply::Reply, xep0363};
+use super::{Call, House, body, content_range, cors, download, path, reply::Reply, xep0363};
 use crate::id;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -67,6 +67,7 @@ impl Front {
             _ => {}
         }
         let Ok(decoded) = path::decode(raw) else {
+            body::unwanted(req.take_body(), req.headers(), req.version());
             return (
                 "none",
                 Reply::problem(StatusCode::BAD_REQUEST, "malformed", "the path is not UTF-8 text"),
@@ -78,6 +79,7 @@ impl Front {
             .filter_map(|realm| Some((realm, path::below(&realm.base_path, &decoded)?)))
             .max_by_key(|(realm, _)| realm.base_path.len());
         let Some((realm, rest)) = found else {
+            body::unwanted(req.take_body(), req.headers(), req.version());
             return (
                 "none",
                 Reply::problem(StatusCode::NOT_FOUND, "unknown", "nothing is served at this path"),
