@@ -202,9 +202,7 @@ fn about(call: &Call<'_>, concat: Option<String>) -> Result<About, Reply> {
 /// and a name that is not ours is refused when it is looked up.
 fn part(call: &Call<'_>, url: &str) -> Option<Name> {
     let below_origin = match url.split_once("://") {
-        Some((scheme, rest)) if matches!(scheme, "http" | "https") => {
-            rest.find('/').and_then(|at| rest.get(at..))?
-        }
+        Some(("http" | "https", rest)) => rest.find('/').and_then(|at| rest.get(at..))?,
         Some(_) => return None,
         None => url,
     };
