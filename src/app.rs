@@ -38,6 +38,8 @@ use crate::{
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// Time between two scans for blobs that no upload refers to; the first is at the start.
+const ORPHANS_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// What the example uploads.
 const HELLO: &str = "Hello, Plimsoll";
 /// A peer that vanished is noticed after so long without a byte.
@@ -310,14 +312,20 @@ async fn stop_on_signal(handle: ServerHandle, listener: Socket, engine: Engine, 
 }
 
 async fn sweep(engine: Engine, interval: Duration) {
-    match engine.sweep_orphans().await {
-        Ok(0) => {}
-        Ok(deleted) => tracing::info!(deleted, "deleted blobs that no upload refers to"),
-        Err(error) => tracing::error!(%error, "looking for orphaned blobs"),
-    }
     let mut ticks = tokio::time::interval(interval);
+    let mut orphans = tokio::time::interval(ORPHANS_EVERY);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = orphans.tick() => {
+                match engine.sweep_orphans().await {
+                    Ok(0) => {}
+                    Ok(deleted) => tracing::info!(deleted, "deleted blobs that no upload refers to"),
+                    Err(error) => tracing::error!(%error, "looking for orphaned blobs"),
+                }
+                continue;
+            }
+        }
         match engine.sweep().await {
             Ok(swept) if swept.expired + swept.retired > 0 => {
                 tracing::info!(expired = swept.expired, retired = swept.retired, "swept");

@@ -146,6 +146,7 @@ impl Engine {
         check: Check,
         record: Record,
     ) -> Result<Job, Error> {
+        super::name_in_log(&upload);
         let length = stretch.length.or(stretch.end);
         let writer = match record {
             Record::New | Record::Replacing(_) => {

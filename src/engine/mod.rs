@@ -30,6 +30,7 @@ use bytes::Bytes;
 use futures_util::stream::{BoxStream, Stream};
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use crate::{
     blobs::Blobs,
@@ -156,7 +157,8 @@ impl Engine {
     /// The refusal of [`decide::decide`], the reason why the body ended early, or a fault.
     pub async fn write(&self, order: Order, source: Source) -> Result<Outcome, Error> {
         let engine = self.clone();
-        let append = self.appends.spawn(async move { engine.append(order, source).await });
+        let append = async move { engine.append(order, source).await };
+        let append = self.appends.spawn(append.in_current_span());
         append.await.unwrap_or_else(|e| Err(Fault::new(Component::Blobs, "appending", e).into()))
     }
 
@@ -165,7 +167,11 @@ impl Engine {
     /// # Errors
     /// A fault of the ledger.
     pub async fn find(&self, name: &Name) -> Result<Option<Upload>, Error> {
-        Ok(self.parts.ledger.find(name).await?)
+        let found = self.parts.ledger.find(name).await?;
+        if let Some(upload) = &found {
+            name_in_log(upload);
+        }
+        Ok(found)
     }
 
     /// The upload as committed now. A writer at work is asked to commit first; one that has been silent for
@@ -191,7 +197,7 @@ impl Engine {
     /// # Errors
     /// `Unknown`, `Incomplete` or `Gone`, or a fault.
     pub async fn complete(&self, name: &Name) -> Result<Upload, Error> {
-        let upload = self.parts.ledger.find(name).await?.ok_or(Refusal::Unknown)?;
+        let upload = self.find(name).await?.ok_or(Refusal::Unknown)?;
         match upload.phase {
             // [TUS-83] a part is no file of its own
             Phase::Complete if upload.kind == Kind::Partial => Err(Refusal::Unknown.into()),
@@ -337,6 +343,11 @@ impl Engine {
     fn is_live(&self, blob: &BlobKey) -> bool {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).contains(blob)
     }
+}
+
+/// Put an upload's id into the log lines of the request at hand.
+fn name_in_log(upload: &Upload) {
+    tracing::Span::current().record("upload", upload.id.0.as_str());
 }
 
 /// Counts a writer for as long as it lives.
