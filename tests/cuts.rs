@@ -13,6 +13,8 @@ mod common;
 
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
+
 use common::{
     Random, eventually,
     http::{Answer, Conn},
@@ -130,6 +132,35 @@ fn a_reset_in_mid_body_loses_no_byte_that_was_read() {
     let data = Random::new(5).bytes(SIZE);
     let slot = Slot::new("reset/file.bin", SIZE as u64);
     in_mid_body(&server, &slot, &data).reset();
+    eventually("the prefix is committed", || {
+        let row = store::rows(&server.store()).remove(&slot.path);
+        row.is_some_and(|row| row.offset == PART as u64)
+    });
+    resume(&server, &slot, &data);
+}
+
+/// The cancelled stream's handler is dropped in the middle of its work; what it had begun goes on without it.
+#[test]
+fn a_cancelled_http2_stream_loses_no_byte_that_was_read() {
+    let server = without_checkpoints().start();
+    let data = Random::new(7).bytes(SIZE);
+    let slot = Slot::new("stream/file.bin", SIZE as u64);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    // The prefix, and then a silence that only the cancellation ends.
+    let pieces: Vec<Result<Vec<u8>, std::io::Error>> =
+        data[..PART].chunks(10_000).map(|piece| Ok(piece.to_vec())).collect();
+    let body = reqwest::Body::wrap_stream(stream::iter(pieces).chain(stream::pending()));
+    let request = client
+        .put(format!("http://{}{}", server.address, slot.target))
+        .header("content-length", SIZE)
+        .body(body)
+        .send();
+    let sending = runtime.spawn(request);
+    eventually("the server has read what was sent", || {
+        server.metric("plimsoll_received_bytes_total") >= PART as f64
+    });
+    sending.abort();
     eventually("the prefix is committed", || {
         let row = store::rows(&server.store()).remove(&slot.path);
         row.is_some_and(|row| row.offset == PART as u64)

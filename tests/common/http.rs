@@ -164,15 +164,12 @@ impl Conn {
 
     /// Read until the server closes; the bytes that came before.
     pub(crate) fn read_to_close(&mut self) -> io::Result<Vec<u8>> {
-        let result = loop {
+        let end = loop {
             if let Err(e) = self.fill() {
                 break e;
             }
         };
-        match result.kind() {
-            ErrorKind::UnexpectedEof => Ok(std::mem::take(&mut self.unread)),
-            _ => Err(result),
-        }
+        if end.kind() == ErrorKind::UnexpectedEof { Ok(std::mem::take(&mut self.unread)) } else { Err(end) }
     }
 
     /// Send no more, read on.

@@ -15,7 +15,7 @@ use crate::{
 
 /// Downloads after one kill stop at so many bytes, or the test would grow with the square of its rounds. The newest
 /// files always belong to them, the rest is chosen by chance; the ledger's rows and sizes of all are looked at.
-const DOWNLOADS: u64 = 64 << 20;
+const DOWNLOADS: u64 = 16 << 20;
 
 /// The server is dead and has mended nothing: the ledger against the blobs, and both against what clients were told.
 pub(crate) fn at_rest(folder: &Path, lanes: &[Lane], finished: &[Finished], figures: &Figures) {
