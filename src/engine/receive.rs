@@ -127,8 +127,12 @@ impl Receiver {
                 biased;
                 () = &mut ended => return self.settle(sync, Ending::Superseded).await,
                 () = engine.stopping.cancelled() => return self.settle(sync, Ending::Stopping).await,
-                Some(request) = self.lease.checkpoints.recv() => self.asked.push(request),
+                Some(request) = self.lease.checkpoints.recv() => {
+                    self.lease.works();
+                    self.asked.push(request);
+                }
                 durable = pending_or(&mut sync) => {
+                    self.lease.works();
                     sync = None;
                     last_commit = Instant::now();
                     if let Err(ending) = self.commit(durable).await {
@@ -146,11 +150,12 @@ impl Receiver {
                     wake.as_mut().reset(next);
                 }
                 piece = source.next() => {
-                    self.lease.works();
-                    last_piece = Instant::now();
+                    self.lease.received();
                     if let Some(ending) = self.take(piece).await {
                         return self.settle(sync, ending).await;
                     }
+                    // Time that our disk took is no silence of the client's.
+                    last_piece = Instant::now();
                     if self.received >= next_room {
                         next_room = self.received.saturating_add(ROOM_EVERY);
                         // [ENG-8] the disk reserve holds for bodies of unannounced size too
