@@ -150,7 +150,7 @@ impl Engine {
             }
         };
         let writer = writer.map_err(|fault| full_or(fault, &self.parts.metrics))?;
-        let commits = Commits { engine: self.clone(), upload, record };
+        let commits = Commits { engine: self.clone(), upload, record, in_doubt: false };
         let receiver = Receiver::new(commits, lease, writer, stretch);
         Ok(Job {
             engine: self.clone(),
@@ -194,6 +194,8 @@ pub(super) struct Commits {
     engine: Engine,
     upload: Upload,
     record: Record,
+    /// A commit ended in a fault: the ledger may or may not have taken it.
+    in_doubt: bool,
 }
 
 impl Drop for Commits {
@@ -212,6 +214,37 @@ impl Commits {
 
     /// Commit bytes that are durable. `Fenced` when a newer writer holds the upload.
     pub(super) async fn commit(&mut self, durable: &Durable, phase: Phase) -> Result<Swap, Fault> {
+        if self.in_doubt {
+            self.clear_doubt().await?;
+        }
+        self.in_doubt = true;
+        let swap = self.try_commit(durable, phase).await?;
+        self.in_doubt = false;
+        Ok(swap)
+    }
+
+    /// See whether the commit that ended in a fault took effect.
+    async fn clear_doubt(&mut self) -> Result<(), Fault> {
+        if self.record == Record::Same {
+            return Ok(());
+        }
+        let row = self.engine.parts.ledger.find(&self.upload.name).await?;
+        if let Some(row) = row.filter(|row| row.blob == self.upload.blob) {
+            self.upload.offset = row.offset;
+            self.now_recorded().await;
+        }
+        Ok(())
+    }
+
+    /// The row refers to this blob from now on.
+    async fn now_recorded(&mut self) {
+        // [ENG-9] the old blob goes when the new one has been committed
+        if let Record::Replacing(old) = std::mem::replace(&mut self.record, Record::Same) {
+            self.engine.discard(&old).await;
+        }
+    }
+
+    async fn try_commit(&mut self, durable: &Durable, phase: Phase) -> Result<Swap, Fault> {
         let parts = &self.engine.parts;
         let now = self.engine.now();
         let mut next = self.upload.clone();
@@ -249,10 +282,7 @@ impl Commits {
         };
         if swap == Swap::Done {
             self.upload = next;
-            // [ENG-9] the old blob goes when the new one has been committed
-            if let Record::Replacing(old) = std::mem::replace(&mut self.record, Record::Same) {
-                self.engine.discard(&old).await;
-            }
+            self.now_recorded().await;
         }
         Ok(swap)
     }
@@ -282,9 +312,9 @@ impl Commits {
         }
     }
 
-    /// Drop a blob that no row refers to.
+    /// Drop a blob that no row refers to. One that a row may refer to stays for the next scan to judge.
     async fn abandon(&self) {
-        if self.record != Record::Same {
+        if self.record != Record::Same && !self.in_doubt {
             self.engine.discard(&self.upload.blob).await;
         }
     }
@@ -305,9 +335,7 @@ impl Job {
         let metrics = Arc::clone(&engine.parts.metrics);
         let (finished, ending) = receiver.run(source).await;
         let commits = finished.commits;
-        if commits.record != Record::Same {
-            commits.abandon().await;
-        }
+        commits.abandon().await;
         let held = commits.held();
         let refusal = match ending {
             Ending::Complete => {
