@@ -95,6 +95,7 @@ impl Engine {
         self.fence(&upload, seen).await?;
         let old = std::mem::replace(&mut upload.blob, BlobKey(id::random_hex_128()));
         upload.generation = seen.next();
+        upload.length = stretch.length;
         upload.about.content_type = order.about.content_type.or(upload.about.content_type);
         self.parts.metrics.upload_started(order.dialect);
         self.open(lease, upload, stretch, order.dialect, Record::Replacing(old)).await
@@ -110,6 +111,7 @@ impl Engine {
     ) -> Result<Job, Error> {
         self.fence(&upload, seen).await?;
         upload.generation = seen.next();
+        upload.length = stretch.length;
         self.parts.metrics.upload_resumed(order.dialect);
         self.open(lease, upload, stretch, order.dialect, Record::Same).await
     }
