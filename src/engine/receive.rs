@@ -61,6 +61,8 @@ pub(super) struct Receiver {
     asked: Vec<CheckpointRequest>,
     /// To be answered after the checkpoint that runs.
     answering: Vec<CheckpointRequest>,
+    /// A sync failed. One that succeeds later proves nothing: the kernel forgets the pages that it could not write.
+    sync_failed: bool,
 }
 
 /// What is left of a receiver: its commits. The lease ends with it.
@@ -79,6 +81,7 @@ impl Receiver {
             received: stretch.from.0,
             asked: Vec::new(),
             answering: Vec::new(),
+            sync_failed: false,
         }
     }
 
@@ -225,9 +228,10 @@ impl Receiver {
         if let Some(sync) = sync {
             let durable = sync.await;
             // When all of it is about to be committed at once, the earlier commit is not worth its row.
-            if !matches!(ending, Ending::Complete | Ending::Partial)
-                && let Err(worse) = self.commit(durable).await
-            {
+            if durable.is_ok() && matches!(ending, Ending::Complete | Ending::Partial) {
+                return ending;
+            }
+            if let Err(worse) = self.commit(durable).await {
                 return worse;
             }
         }
@@ -235,7 +239,10 @@ impl Receiver {
     }
 
     async fn commit(&mut self, durable: Result<Durable, Fault>) -> Result<(), Ending> {
-        let durable = durable.map_err(Ending::Fault)?;
+        let durable = durable.map_err(|fault| {
+            self.sync_failed = true;
+            Ending::Fault(fault)
+        })?;
         match self.commits.commit(&durable, Phase::Receiving).await {
             Ok(Swap::Done) => Ok(()),
             Ok(Swap::Fenced) => Err(Ending::Superseded),
@@ -250,7 +257,8 @@ impl Receiver {
             if !matches!(ending, Ending::Partial) {
                 self.writer.release().await;
             }
-            if self.commits.is_current(self.received) {
+            // [ENG-1] what a failed sync left behind is never acknowledged
+            if self.sync_failed || self.commits.is_current(self.received) {
                 return ending;
             }
         }
