@@ -114,7 +114,8 @@ impl Receiver {
             if sync.is_none() {
                 let due = self.commits.uncommitted(self.received) >= settings.checkpoint_bytes
                     || last_commit.elapsed() >= settings.checkpoint_interval;
-                if self.commits.is_current(self.received) {
+                // [ENG-11] when all of it is here the end of the body decides, not a checkpoint
+                if self.commits.is_current(self.received) || self.is_all_here() {
                     self.asked.clear();
                     last_commit = Instant::now();
                 } else if due || !self.asked.is_empty() {
@@ -250,15 +251,27 @@ impl Receiver {
         }
     }
 
+    /// Whether the last byte of an upload of known length has arrived.
+    fn is_all_here(&self) -> bool {
+        self.stretch.length == Some(self.received)
+    }
+
     /// Make durable and commit what the ending asks for.
     async fn conclude(&mut self, ending: Ending) -> Ending {
-        let phase = if matches!(ending, Ending::Complete) { Phase::Complete } else { Phase::Receiving };
-        if phase == Phase::Receiving {
+        let is_cut = matches!(
+            ending,
+            Ending::Superseded | Ending::Stalled | Ending::Broken | Ending::Stopping | Ending::Full
+        );
+        // [ENG-11] all of it is here: that the connection goes a moment later changes nothing
+        let ending = if is_cut && self.is_all_here() { Ending::Complete } else { ending };
+        if !matches!(ending, Ending::Complete) {
             if !matches!(ending, Ending::Partial) {
                 self.writer.release().await;
             }
+            // [ENG-11] a plain PUT that goes on behind its announced length is not the file it announced
+            let is_unclear = self.is_all_here() && self.stretch.whole;
             // [ENG-1] what a failed sync left behind is never acknowledged
-            if self.sync_failed || self.commits.is_current(self.received) {
+            if is_unclear || self.sync_failed || self.commits.is_current(self.received) {
                 return ending;
             }
         }
@@ -271,11 +284,16 @@ impl Receiver {
                 let text = format!("{} bytes are durable of {}", durable.offset, self.received);
                 Ending::Fault(super::append::engine_fault("completing an upload", text))
             }
-            (Ok(durable), ending) => match self.commits.commit(&durable, phase).await {
-                Ok(Swap::Done) => ending,
-                Ok(Swap::Fenced) => Ending::Superseded,
-                Err(fault) => Ending::Fault(fault),
-            },
+            (Ok(durable), ending) => {
+                let is_complete =
+                    matches!(ending, Ending::Complete) || self.stretch.length == Some(durable.offset.0);
+                let phase = if is_complete { Phase::Complete } else { Phase::Receiving };
+                match self.commits.commit(&durable, phase).await {
+                    Ok(Swap::Done) => ending,
+                    Ok(Swap::Fenced) => Ending::Superseded,
+                    Err(fault) => Ending::Fault(fault),
+                }
+            }
             // The first fault says more than the one that followed from it.
             (Err(_), ending @ Ending::Fault(_)) => ending,
             (Err(fault), _) => Ending::Fault(fault),
