@@ -288,6 +288,10 @@ impl Receiver {
                 let is_complete =
                     matches!(ending, Ending::Complete) || self.stretch.length == Some(durable.offset.0);
                 let phase = if is_complete { Phase::Complete } else { Phase::Receiving };
+                // A write that failed may leave less than was received.
+                if !is_complete && self.commits.is_current(durable.offset.0) {
+                    return ending;
+                }
                 match self.commits.commit(&durable, phase).await {
                     Ok(Swap::Done) => ending,
                     Ok(Swap::Fenced) => Ending::Superseded,

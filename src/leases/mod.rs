@@ -142,8 +142,10 @@ impl Lease {
 
     /// Note that the writer waits for its client from now on.
     pub fn waits_for_client(&self) {
-        self.holder.waits_since.store(self.holder.now(), Ordering::Release);
-        self.holder.busy.store(false, Ordering::Release);
+        if self.holder.busy.load(Ordering::Acquire) {
+            self.holder.waits_since.store(self.holder.now(), Ordering::Release);
+            self.holder.busy.store(false, Ordering::Release);
+        }
     }
 
     /// Note that the writer is at work and waits for nobody.
