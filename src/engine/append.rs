@@ -95,6 +95,7 @@ impl Engine {
         self.fence(&upload, seen).await?;
         let old = std::mem::replace(&mut upload.blob, BlobKey(id::random_hex_128()));
         upload.generation = seen.next();
+        upload.length = stretch.length;
         upload.about.content_type = order.about.content_type.or(upload.about.content_type);
         self.parts.metrics.upload_started(order.dialect);
         self.open(lease, upload, stretch, order.dialect, Record::Replacing(old)).await
@@ -110,6 +111,7 @@ impl Engine {
     ) -> Result<Job, Error> {
         self.fence(&upload, seen).await?;
         upload.generation = seen.next();
+        upload.length = stretch.length;
         self.parts.metrics.upload_resumed(order.dialect);
         self.open(lease, upload, stretch, order.dialect, Record::Same).await
     }
@@ -150,7 +152,7 @@ impl Engine {
             }
         };
         let writer = writer.map_err(|fault| full_or(fault, &self.parts.metrics))?;
-        let commits = Commits { engine: self.clone(), upload, record };
+        let commits = Commits { engine: self.clone(), upload, record, in_doubt: false };
         let receiver = Receiver::new(commits, lease, writer, stretch);
         Ok(Job {
             engine: self.clone(),
@@ -194,6 +196,8 @@ pub(super) struct Commits {
     engine: Engine,
     upload: Upload,
     record: Record,
+    /// A commit ended in a fault: the ledger may or may not have taken it.
+    in_doubt: bool,
 }
 
 impl Drop for Commits {
@@ -212,6 +216,37 @@ impl Commits {
 
     /// Commit bytes that are durable. `Fenced` when a newer writer holds the upload.
     pub(super) async fn commit(&mut self, durable: &Durable, phase: Phase) -> Result<Swap, Fault> {
+        if self.in_doubt {
+            self.clear_doubt().await?;
+        }
+        self.in_doubt = true;
+        let swap = self.try_commit(durable, phase).await?;
+        self.in_doubt = false;
+        Ok(swap)
+    }
+
+    /// See whether the commit that ended in a fault took effect.
+    async fn clear_doubt(&mut self) -> Result<(), Fault> {
+        if self.record == Record::Same {
+            return Ok(());
+        }
+        let row = self.engine.parts.ledger.find(&self.upload.name).await?;
+        if let Some(row) = row.filter(|row| row.blob == self.upload.blob) {
+            self.upload.offset = row.offset;
+            self.now_recorded().await;
+        }
+        Ok(())
+    }
+
+    /// The row refers to this blob from now on.
+    async fn now_recorded(&mut self) {
+        // [ENG-9] the old blob goes when the new one has been committed
+        if let Record::Replacing(old) = std::mem::replace(&mut self.record, Record::Same) {
+            self.engine.discard(&old).await;
+        }
+    }
+
+    async fn try_commit(&mut self, durable: &Durable, phase: Phase) -> Result<Swap, Fault> {
         let parts = &self.engine.parts;
         let now = self.engine.now();
         let mut next = self.upload.clone();
@@ -249,10 +284,7 @@ impl Commits {
         };
         if swap == Swap::Done {
             self.upload = next;
-            // [ENG-9] the old blob goes when the new one has been committed
-            if let Record::Replacing(old) = std::mem::replace(&mut self.record, Record::Same) {
-                self.engine.discard(&old).await;
-            }
+            self.now_recorded().await;
         }
         Ok(swap)
     }
@@ -282,9 +314,9 @@ impl Commits {
         }
     }
 
-    /// Drop a blob that no row refers to.
+    /// Drop a blob that no row refers to. One that a row may refer to stays for the next scan to judge.
     async fn abandon(&self) {
-        if self.record != Record::Same {
+        if self.record != Record::Same && !self.in_doubt {
             self.engine.discard(&self.upload.blob).await;
         }
     }
@@ -305,9 +337,7 @@ impl Job {
         let metrics = Arc::clone(&engine.parts.metrics);
         let (finished, ending) = receiver.run(source).await;
         let commits = finished.commits;
-        if commits.record != Record::Same {
-            commits.abandon().await;
-        }
+        commits.abandon().await;
         let held = commits.held();
         let refusal = match ending {
             Ending::Complete => {
