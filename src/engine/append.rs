@@ -100,6 +100,7 @@ impl Engine {
         self.fence(&upload, seen).await?;
         let old = std::mem::replace(&mut upload.blob, BlobKey(id::random_hex_128()));
         upload.generation = seen.next();
+        upload.length = stretch.length;
         upload.about.content_type = order.about.content_type.or(upload.about.content_type);
         self.parts.metrics.upload_started(order.dialect);
         self.open(lease, upload, stretch, order.dialect, order.check, Record::Replacing(old)).await
@@ -167,7 +168,7 @@ impl Engine {
             }
         };
         let writer = writer.map_err(|fault| full_or(fault, &self.parts.metrics))?;
-        let commits = Commits { engine: self.clone(), upload, record, names_length: false };
+        let commits = Commits { engine: self.clone(), upload, record, names_length: false, in_doubt: false };
         let receiver = Receiver::new(commits, lease, writer, stretch, check);
         Ok(Job {
             engine: self.clone(),
@@ -213,6 +214,8 @@ pub(super) struct Commits {
     record: Record,
     /// Whether this request told the complete length for the first time, which is worth a commit by itself.
     names_length: bool,
+    /// A commit ended in a fault: the ledger may or may not have taken it.
+    in_doubt: bool,
 }
 
 impl Drop for Commits {
@@ -231,6 +234,37 @@ impl Commits {
 
     /// Commit bytes that are durable. `Fenced` when a newer writer holds the upload.
     pub(super) async fn commit(&mut self, durable: &Durable, phase: Phase) -> Result<Swap, Fault> {
+        if self.in_doubt {
+            self.clear_doubt().await?;
+        }
+        self.in_doubt = true;
+        let swap = self.try_commit(durable, phase).await?;
+        self.in_doubt = false;
+        Ok(swap)
+    }
+
+    /// See whether the commit that ended in a fault took effect.
+    async fn clear_doubt(&mut self) -> Result<(), Fault> {
+        if self.record == Record::Same {
+            return Ok(());
+        }
+        let row = self.engine.parts.ledger.find(&self.upload.name).await?;
+        if let Some(row) = row.filter(|row| row.blob == self.upload.blob) {
+            self.upload.offset = row.offset;
+            self.now_recorded().await;
+        }
+        Ok(())
+    }
+
+    /// The row refers to this blob from now on.
+    async fn now_recorded(&mut self) {
+        // [ENG-9] the old blob goes when the new one has been committed
+        if let Record::Replacing(old) = std::mem::replace(&mut self.record, Record::Same) {
+            self.engine.discard(&old).await;
+        }
+    }
+
+    async fn try_commit(&mut self, durable: &Durable, phase: Phase) -> Result<Swap, Fault> {
         let parts = &self.engine.parts;
         let now = self.engine.now();
         let mut next = self.upload.clone();
@@ -273,10 +307,7 @@ impl Commits {
         if swap == Swap::Done {
             self.upload = next;
             self.names_length = false;
-            // [ENG-9] the old blob goes when the new one has been committed
-            if let Record::Replacing(old) = std::mem::replace(&mut self.record, Record::Same) {
-                self.engine.discard(&old).await;
-            }
+            self.now_recorded().await;
         }
         Ok(swap)
     }
@@ -317,9 +348,9 @@ impl Commits {
         self.engine.parts.blobs.read(&self.upload.blob, range).await
     }
 
-    /// Drop a blob that no row refers to.
+    /// Drop a blob that no row refers to. One that a row may refer to stays for the next scan to judge.
     async fn abandon(&self) {
-        if self.record != Record::Same {
+        if self.record != Record::Same && !self.in_doubt {
             self.engine.discard(&self.upload.blob).await;
         }
     }
@@ -340,9 +371,7 @@ impl Job {
         let metrics = Arc::clone(&engine.parts.metrics);
         let (finished, ending) = receiver.run(source).await;
         let commits = finished.commits;
-        if commits.record != Record::Same {
-            commits.abandon().await;
-        }
+        commits.abandon().await;
         let held = commits.held();
         let refusal = match ending {
             Ending::Complete => {

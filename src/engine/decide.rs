@@ -94,7 +94,9 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
     {
         return Err(Refusal::LengthMismatch { ours, theirs });
     }
-    let length = known.or(write.length);
+    let whole = write.start == Start::Whole;
+    // The body of a plain PUT is the whole file, so its size is the complete length.
+    let length = known.or(write.length).or(write.body.filter(|_| whole));
     if length.is_some_and(|l| l > limits.max_size) {
         return Err(Refusal::TooLarge { limit: limits.max_size });
     }
@@ -109,20 +111,19 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
     {
         return Err(Refusal::TooLarge { limit: ceiling });
     }
-    if write.start == Start::Whole
+    if whole
         && let (Some(body), Some(length)) = (write.body, length)
         && body != length
     {
         return Err(Refusal::TooShort { received: Offset::ZERO, expected: length });
     }
     let held = upload.map_or(Offset::ZERO, |u| u.offset);
-    if let Some(theirs) = length
-        && theirs < held.0
-    {
-        return Err(Refusal::LengthMismatch { ours: held.0, theirs });
-    }
-    if write.start != Start::Whole && from != held {
+    if !whole && from != held {
         return Err(Refusal::OffsetMismatch { ours: held, theirs: from });
+    }
+    // [ENG-8] a length that is named late cannot be less than what is held
+    if !whole && held.0 > ceiling {
+        return Err(Refusal::TooLarge { limit: ceiling });
     }
     if upload.is_none() && !write.may_create {
         return Err(Refusal::Unknown);
@@ -132,7 +133,6 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
     if limits.room.is_some_and(|room| room < incoming || room == 0) {
         return Err(Refusal::StorageFull);
     }
-    let whole = write.start == Start::Whole;
     let end = end.or(if whole { length } else { None });
     let stretch = Stretch { from, limit: end.unwrap_or(ceiling), end, length, whole };
     Ok(match upload {
