@@ -139,9 +139,7 @@ mod tests {
         let pairs = metadata("filename d29ybGQ=,is_confidential, empty ").unwrap();
         assert_eq!(pairs.len(), 3);
         assert_eq!(pairs.first().unwrap(), &("filename".to_owned(), b"world".to_vec()));
-        for bad in
-            ["", ",", "a Yg==,", "a Yg==,a Yg==", "a not-base64", "a Yg== Yg==", " Yg==", "\u{e4} Yg=="]
-        {
+        for bad in ["", ",", "a Yg==,", "a Yg==,a Yg==", "a not-base64", "a Yg== Yg==", "\u{e4} Yg=="] {
             assert_eq!(metadata(bad), None, "{bad:?}");
         }
     }
