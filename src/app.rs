@@ -37,6 +37,9 @@ const HELLO: &str = "Hello, Plimsoll";
 /// A peer that vanished is noticed after so long without a byte.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
+/// What salvo's accept loop gets to notice that it shall end, before its socket is closed under it.
+const LEAVE_ACCEPTING: Duration = Duration::from_millis(20);
+
 /// Why the server cannot run. Each text says what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -149,11 +152,15 @@ pub async fn serve(config: &Config, log: &LogHandle) -> Result<(), ServeError> {
     } else {
         None
     };
+    // A second handle on the same socket, since salvo keeps its own until the last connection has ended.
+    let closing = socket2::SockRef::from(&listener)
+        .try_clone()
+        .map_err(|source| ServeError::System { doing: "duplicating the listener", source })?;
     let server = public_server(config, listener);
     let handle = server.handle();
     let sweeper = tokio::spawn(sweep(engine.clone(), config.limits.sweep_interval.duration()));
     let stopping =
-        tokio::spawn(stop_on_signal(handle, engine.clone(), config.server.drain_timeout.duration()));
+        tokio::spawn(stop_on_signal(handle, closing, engine.clone(), config.server.drain_timeout.duration()));
     let reopening = log
         .reopen_on_hangup()
         .map_err(|source| ServeError::System { doing: "listening for SIGHUP", source })?;
@@ -216,7 +223,7 @@ fn public_server(config: &Config, listener: tokio::net::TcpListener) -> Server<T
 
 /// First signal: no new connections, running requests get `drain` to end, then they are cut and kept. Second
 /// signal: out at once.
-async fn stop_on_signal(handle: ServerHandle, engine: Engine, drain: Duration) {
+async fn stop_on_signal(handle: ServerHandle, listener: Socket, engine: Engine, drain: Duration) {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (unix::signal(unix::SignalKind::terminate()), unix::signal(unix::SignalKind::interrupt()))
     else {
@@ -237,6 +244,12 @@ async fn stop_on_signal(handle: ServerHandle, engine: Engine, drain: Duration) {
     );
     // Cutting the writers first lets their handlers answer before the connections are closed under them.
     handle.stop_graceful(drain + Duration::from_secs(2));
+    // Salvo leaves its accept loop now. New connections are to be refused, not to wait in the backlog for nobody.
+    tokio::time::sleep(LEAVE_ACCEPTING).await;
+    if let Err(cause) = listener.shutdown(std::net::Shutdown::Both) {
+        tracing::debug!(%cause, "the listener stays open until the last request has ended");
+    }
+    drop(listener);
     tokio::select! {
         () = tokio::time::sleep(drain) => engine.cut(),
         () = next() => {

@@ -59,6 +59,7 @@ impl std::fmt::Debug for Invocation<'_> {
 #[derive(Debug, Parser)]
 #[command(
     name = "plimsoll",
+    bin_name = "plimsoll",
     version,
     about = "An upload server that never loses its place",
     after_help = "Without a subcommand it serves. Without --config it reads ./plimsoll.toml when that exists, and \

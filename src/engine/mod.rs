@@ -1,13 +1,13 @@
 //! The rules of uploads, free of HTTP and of any particular store.
 //!
 //! ```text
-//!   wire ──Order, Source──> Engine::write ──spawns──> append: decide -> lease -> fence -> stream -> durable -> commit
+//!   wire ──Order, Source──> Engine::write ──────────> append: decide -> lease -> fence -> stream -> durable -> commit
 //!   wire ──Name───────────> Engine::state ──asks the writer for a checkpoint, or ends a silent one──> ledger
 //! ```
 //!
 //! `decide.rs` says what is permitted, `append.rs` carries it out, `receive.rs` is the loop that takes bytes.
-//! An append is a task of its own: the handler that asked for it may be dropped at any await (a lost HTTP/2
-//! connection, a forced shutdown), and the bytes that arrived must be committed all the same.
+//! An append outlives the handler that asked for it: that one may be dropped at any await (a lost HTTP/2 connection,
+//! a forced shutdown), and the bytes that arrived must be committed all the same.
 
 pub mod append;
 pub mod decide;
@@ -19,14 +19,20 @@ pub mod sweep;
 use std::{
     collections::HashSet,
     ops::Range,
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use futures_util::stream::{BoxStream, Stream};
-use tokio::time::timeout;
+use futures_util::{
+    FutureExt,
+    future::BoxFuture,
+    stream::{BoxStream, Stream},
+};
+use tokio::{runtime::Handle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -138,8 +144,11 @@ impl Engine {
     /// The refusal of [`decide::decide`], the reason why the body ended early, or a fault.
     pub async fn write(&self, order: Order, source: Source) -> Result<Outcome, Error> {
         let engine = self.clone();
-        let append = self.appends.spawn(async move { engine.append(order, source).await });
-        append.await.unwrap_or_else(|e| Err(Fault::new(Component::Blobs, "appending", e).into()))
+        let append = AssertUnwindSafe(async move { engine.append(order, source).await }).catch_unwind();
+        let append = append.map(|ended| {
+            ended.unwrap_or_else(|_| Err(Fault::new(Component::Blobs, "appending", "it panicked").into()))
+        });
+        Outliving { append: Some(self.appends.track_future(append).boxed()) }.await
     }
 
     /// The upload as last committed; asks no writer for more.
@@ -273,6 +282,35 @@ impl Engine {
 
     fn is_live(&self, blob: &BlobKey) -> bool {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).contains(blob)
+    }
+}
+
+/// An append. Polled by whoever asked for it, and handed to the runtime when that one goes away.
+///
+/// Rejected: a task of its own from the start. One thread would then read each piece from the socket and another
+/// write it to the file, with cold caches and a waking in between: a fifth more CPU time for a large file.
+struct Outliving {
+    /// `None` once it has ended.
+    append: Option<BoxFuture<'static, Result<Outcome, Error>>>,
+}
+
+impl Future for Outliving {
+    type Output = Result<Outcome, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(append) = &mut self.append else { return Poll::Pending };
+        let outcome = ready!(append.as_mut().poll(cx));
+        self.append = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl Drop for Outliving {
+    fn drop(&mut self) {
+        // Without a runtime the whole server is being torn down, and nobody could poll it.
+        if let (Some(append), Ok(runtime)) = (self.append.take(), Handle::try_current()) {
+            runtime.spawn(append);
+        }
     }
 }
 

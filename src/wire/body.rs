@@ -101,6 +101,11 @@ impl Stream for RequestSource {
     }
 }
 
+/// A body that no one will read: see [`RequestSource`] for what happens to it.
+pub fn unwanted(body: ReqBody, headers: &HeaderMap, version: Version) {
+    drop(RequestSource::new(body, headers, version));
+}
+
 impl Drop for RequestSource {
     fn drop(&mut self) {
         if self.over || !self.lingers {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::{HeaderName, Method, StatusCode};
+use http::{HeaderName, Method, StatusCode, header};
 
 use super::{
     Call,
@@ -76,6 +76,20 @@ async fn serve(call: &Call<'_>, upload: Upload) -> Reply {
     };
     let plan = plan(call.method == Method::HEAD, &call.headers, &file);
     let status = StatusCode::from_u16(plan.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if status.is_client_error() {
+        let (word, detail) = if status == StatusCode::RANGE_NOT_SATISFIABLE {
+            ("range", "the range begins behind the end of the file")
+        } else {
+            ("precondition", "the file is not the one that the request's conditions ask for")
+        };
+        call.house.metrics.refused(DIALECT, word);
+        let mut headers = plan.headers;
+        headers.remove(header::CONTENT_LENGTH);
+        let mut reply = Reply::problem(status, word, detail);
+        headers.extend(reply.headers);
+        reply.headers = headers;
+        return reply;
+    }
     let content = match plan.body {
         Body::Empty => Ok(Content::Empty),
         Body::Whole => call.house.engine.read(&upload, 0..file.length).await.map(Content::Stream),

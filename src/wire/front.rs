@@ -5,13 +5,13 @@
 
 use std::{sync::Arc, time::Instant};
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use salvo::{
     Depot, FlowCtrl, Handler, Request, Response, Service, async_trait, catcher::Catcher, routing::Router,
 };
 use tracing::Instrument;
 
-use super::{Call, House, content_range, cors, download, path, reply::Reply, xep0363};
+use super::{Call, House, body, content_range, cors, download, path, reply::Reply, xep0363};
 use crate::id;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -55,6 +55,11 @@ impl Front {
         if req.method() == Method::OPTIONS {
             return ("options", house.cors.options());
         }
+        // [XEP-84] HTTP/1.1 names its host exactly once
+        if req.version() == Version::HTTP_11 && req.headers().get_all(header::HOST).iter().count() != 1 {
+            let detail = "an HTTP/1.1 request has exactly one Host field";
+            return ("none", Reply::problem(StatusCode::BAD_REQUEST, "malformed", detail));
+        }
         let raw = req.uri().path();
         match raw {
             "/healthz" => return ("health", Reply::new(StatusCode::OK).no_store()),
@@ -62,6 +67,7 @@ impl Front {
             _ => {}
         }
         let Ok(decoded) = path::decode(raw) else {
+            body::unwanted(req.take_body(), req.headers(), req.version());
             return (
                 "none",
                 Reply::problem(StatusCode::BAD_REQUEST, "malformed", "the path is not UTF-8 text"),
@@ -73,6 +79,7 @@ impl Front {
             .filter_map(|realm| Some((realm, path::below(&realm.base_path, &decoded)?)))
             .max_by_key(|(realm, _)| realm.base_path.len());
         let Some((realm, rest)) = found else {
+            body::unwanted(req.take_body(), req.headers(), req.version());
             return (
                 "none",
                 Reply::problem(StatusCode::NOT_FOUND, "unknown", "nothing is served at this path"),

@@ -76,6 +76,13 @@ pub struct Call<'a> {
     pub body: ReqBody,
 }
 
+/// Every refusal that comes before the body leaves it here.
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        body::unwanted(std::mem::take(&mut self.body), &self.headers, self.version);
+    }
+}
+
 impl Call<'_> {
     /// A header's value as text; `None` when it is absent or not visible ASCII.
     #[must_use]
