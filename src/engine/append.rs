@@ -20,6 +20,9 @@ use crate::{
     upload::{BlobKey, BlobState, Generation, Kind, Name, Offset, Phase, Upload, UploadId},
 };
 
+/// How often a write is judged anew because the row changed before it was fenced.
+const FENCE_TRIES: u32 = 3;
+
 impl Engine {
     pub(super) async fn append(&self, order: Order, source: Source) -> Result<Outcome, Error> {
         let arrived = Instant::now();
@@ -38,21 +41,38 @@ impl Engine {
             self.parts.metrics.taken_over();
             self.parts.metrics.takeover(arrived.elapsed());
         }
-        let upload = self.parts.ledger.find(&order.name).await?;
-        let plan = decide(upload.as_ref(), &order.write, &self.limits())?;
+        let (plan, upload) = self.judge_and_fence(&order).await?;
         let job = match (plan, upload) {
             (Plan::Already, upload) => return already(upload),
-            (Plan::Create(stretch), _) | (Plan::Restart(_, stretch) | Plan::Continue(_, stretch), None) => {
+            (Plan::Create(stretch), _) | (Plan::Restart(stretch) | Plan::Continue(stretch), None) => {
                 self.begin(order, lease, stretch).await?
             }
-            (Plan::Restart(seen, stretch), Some(upload)) => {
-                self.restart(order, lease, upload, seen, stretch).await?
-            }
-            (Plan::Continue(seen, stretch), Some(upload)) => {
-                self.go_on(order, lease, upload, seen, stretch).await?
-            }
+            (Plan::Restart(stretch), Some(upload)) => self.restart(order, lease, upload, stretch).await?,
+            (Plan::Continue(stretch), Some(upload)) => self.go_on(order, lease, upload, stretch).await?,
         };
         job.run(source).await
+    }
+
+    /// The plan, and the upload under a generation of its own where the plan writes to one that exists.
+    async fn judge_and_fence(&self, order: &Order) -> Result<(Plan, Option<Upload>), Error> {
+        for _ in 0..FENCE_TRIES {
+            let upload = self.parts.ledger.find(&order.name).await?;
+            let plan = decide(upload.as_ref(), &order.write, &self.limits())?;
+            let (Plan::Restart(_) | Plan::Continue(_), Some(mut upload)) = (&plan, upload.clone()) else {
+                return Ok((plan, upload));
+            };
+            // [ENG-3] from here on a writer of an older generation, wherever it lives, commits nothing
+            match self.parts.ledger.fence(&upload.name, upload.generation, upload.offset).await? {
+                Swap::Done => {
+                    upload.generation = upload.generation.next();
+                    return Ok((plan, Some(upload)));
+                }
+                // A writer on another node committed, or the sweeper came: the write is judged anew.
+                Swap::Fenced => {}
+            }
+        }
+        let held = self.parts.ledger.find(&order.name).await?.map_or(Offset::ZERO, |u| u.offset);
+        Err(Refusal::Superseded { held }.into())
     }
 
     pub(super) async fn lease(&self, name: &Name) -> Result<Lease, Error> {
@@ -94,12 +114,9 @@ impl Engine {
         order: Order,
         lease: Lease,
         mut upload: Upload,
-        seen: Generation,
         stretch: Stretch,
     ) -> Result<Job, Error> {
-        self.fence(&upload, seen).await?;
         let old = std::mem::replace(&mut upload.blob, BlobKey(id::random_hex_128()));
-        upload.generation = seen.next();
         upload.length = stretch.length;
         upload.about.content_type = order.about.content_type.or(upload.about.content_type);
         self.parts.metrics.upload_started(order.dialect);
@@ -111,11 +128,8 @@ impl Engine {
         order: Order,
         lease: Lease,
         mut upload: Upload,
-        seen: Generation,
         stretch: Stretch,
     ) -> Result<Job, Error> {
-        self.fence(&upload, seen).await?;
-        upload.generation = seen.next();
         let names_length = upload.length.is_none() && stretch.length.is_some();
         upload.length = stretch.length;
         let record = if upload.offset == Offset::ZERO {
@@ -128,14 +142,6 @@ impl Engine {
         let mut job = self.open(lease, upload, stretch, order.dialect, order.check, record).await?;
         job.receiver.commits.names_length = names_length;
         Ok(job)
-    }
-
-    /// [ENG-3] from here on a writer of an older generation, wherever it lives, commits nothing
-    async fn fence(&self, upload: &Upload, seen: Generation) -> Result<(), Error> {
-        match self.parts.ledger.fence(&upload.name, seen).await? {
-            Swap::Done => Ok(()),
-            Swap::Fenced => Err(Refusal::Superseded { held: upload.offset }.into()),
-        }
     }
 
     async fn open(

@@ -147,7 +147,7 @@ impl Engine {
             self.bury(&upload, Gone::Expired).await?;
             return Ok(());
         }
-        if self.parts.ledger.fence(&upload.name, upload.generation).await? == Swap::Fenced {
+        if self.parts.ledger.fence(&upload.name, upload.generation, upload.offset).await? == Swap::Fenced {
             return Ok(());
         }
         self.live(|live| {

@@ -8,7 +8,7 @@
 //!   Append elsewhere | OffsetMismatch | OffsetMismatch         |  ends at the end | refuse Gone
 //! ```
 
-use crate::upload::{Generation, Kind, Offset, Phase, Upload};
+use crate::upload::{Kind, Offset, Phase, Upload};
 
 use super::refusal::Refusal;
 
@@ -49,9 +49,9 @@ pub enum Plan {
     /// A new upload.
     Create(Stretch),
     /// Byte 0 again: a new blob under the next generation.
-    Restart(Generation, Stretch),
+    Restart(Stretch),
     /// Go on where the ledger says.
-    Continue(Generation, Stretch),
+    Continue(Stretch),
     /// It is complete, and this request would have ended there: success, body unread.
     Already,
 }
@@ -138,8 +138,8 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
     Ok(match upload {
         None => Plan::Create(stretch),
         // [ENG-9] byte 0 again supersedes
-        Some(u) if whole => Plan::Restart(u.generation, stretch),
-        Some(u) => Plan::Continue(u.generation, stretch),
+        Some(_) if whole => Plan::Restart(stretch),
+        Some(_) => Plan::Continue(stretch),
     })
 }
 

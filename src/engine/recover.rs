@@ -75,7 +75,7 @@ impl Engine {
                 (blob, durable)
             }
         };
-        if self.parts.ledger.fence(&upload.name, upload.generation).await? == Swap::Fenced {
+        if self.parts.ledger.fence(&upload.name, upload.generation, upload.offset).await? == Swap::Fenced {
             return Ok(false);
         }
         let lowered = Advance {

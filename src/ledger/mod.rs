@@ -60,8 +60,9 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// Write a new row; `Fenced` when the name exists in any phase.
     async fn record(&self, upload: Upload) -> Result<Swap, Fault>;
 
-    /// Take the next generation of a receiving upload whose generation is still `seen`.
-    async fn fence(&self, name: &Name, seen: Generation) -> Result<Swap, Fault>;
+    /// Take the next generation of a receiving upload whose generation and offset are still those that were seen.
+    /// The offset counts because a writer on another node may commit between the look and the fence.
+    async fn fence(&self, name: &Name, seen: Generation, held: Offset) -> Result<Swap, Fault>;
 
     /// Commit a writer's progress.
     async fn advance(&self, progress: Advance) -> Result<Swap, Fault>;

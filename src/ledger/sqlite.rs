@@ -73,11 +73,11 @@ impl Statement {
                    RETURNING name"#
             }
             Self::Fence => {
-                r"UPDATE uploads SET generation = generation + 1
+                r#"UPDATE uploads SET generation = generation + 1
                   FROM json_each(?1) AS c
                   WHERE uploads.name = c.value ->> 'name' AND uploads.generation = c.value ->> 'generation'
-                      AND uploads.phase = 'receiving'
-                  RETURNING uploads.name"
+                      AND uploads."offset" = c.value ->> 'offset' AND uploads.phase = 'receiving'
+                  RETURNING uploads.name"#
             }
             Self::Advance => {
                 r#"UPDATE uploads SET "offset" = c.value ->> 'offset', length = c.value ->> 'length',
@@ -371,8 +371,9 @@ impl Ledger for SqliteLedger {
         self.change(Statement::Record, &new.name, row).await
     }
 
-    async fn fence(&self, name: &Name, seen: Generation) -> Result<Swap, Fault> {
-        self.change(Statement::Fence, name, json!({ "name": name.0, "generation": seen.0 })).await
+    async fn fence(&self, name: &Name, seen: Generation, held: Offset) -> Result<Swap, Fault> {
+        let row = json!({ "name": name.0, "generation": seen.0, "offset": held.0 });
+        self.change(Statement::Fence, name, row).await
     }
 
     async fn advance(&self, p: Advance) -> Result<Swap, Fault> {
