@@ -123,12 +123,9 @@ pub fn realms(config: &Config) -> Result<Vec<Realm>, ServeError> {
     }
     let tus = &config.tus;
     if tus.enabled {
-        let own = tus.secret.clone().map(|secret| vec![secret]);
-        // The secrets of [slots] come first, and there is always one.
-        let secrets = own.or_else(|| bases.first().map(|base| base.secrets.clone())).unwrap_or_default();
         realms.push(Realm {
             base_path: tus.base_path.as_str().to_owned(),
-            keys: keys(&secrets)?,
+            keys: keys(&config.grant_secrets()?)?,
             door: Door::Files {
                 create: match tus.create {
                     config::Create::Grant => Create::Grant,

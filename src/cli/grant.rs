@@ -4,7 +4,7 @@ use super::Failure;
 use crate::{
     auth::{GrantClaims, Keyring, mint_grant},
     clock::Timestamp,
-    config::{Config, SecretsError, Size},
+    config::{Config, Size},
 };
 
 /// Mint a grant with the secret of [tus], or else of [slots].
@@ -20,17 +20,7 @@ pub(super) fn mint(
     if user.is_empty() {
         return Err("--user is empty\n    to do: name who may upload".into());
     }
-    let secrets = match &config.tus.secret {
-        Some(secret) => vec![secret.expose().to_vec()],
-        None => config
-            .resolve_secrets()?
-            .first()
-            .ok_or_else(|| SecretsError::Empty { path: config.generated_secret_path() })?
-            .secrets
-            .iter()
-            .map(|secret| secret.expose().to_vec())
-            .collect(),
-    };
+    let secrets = config.grant_secrets()?.iter().map(|secret| secret.expose().to_vec()).collect();
     let claims = GrantClaims {
         subject: user.to_owned(),
         max_size: max_size.map(Size::bytes),

@@ -213,8 +213,12 @@ section! {
         /// Who may go on, read and delete: "url" whoever knows the unguessable URL, "grant" only who holds a
         /// grant of the subject that created the upload.
         access: Access = Access::Url;
-        /// Secret of the grants. Not set: those of [slots].
+        /// Secret of the grants. With no secret here at all those of [slots] count.
         secret: Option<Secret> = None, example "\"a secret of the application that hands out grants\"";
+        /// Further secrets, as in [slots].
+        secrets: Vec<Secret> = Vec::new();
+        /// File with one secret a line, as in [slots].
+        secret_file: Option<PathBuf> = None, example "\"/etc/plimsoll/grant-secrets\"";
         /// How long a grant of `plimsoll grant` is good.
         grant_lifetime: Period = Period::hours(24);
         /// Uploads that one address may create in a minute without a grant. IPv6 counts by /64. 0: no limit.
