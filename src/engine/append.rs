@@ -1,10 +1,14 @@
 //! Carries out a write: lease, decide, fence, stream, make durable, commit.
 
-use std::{sync::Arc, time::Instant};
+use std::{ops::Range, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
 
 use super::{
     Counted, Engine, Error, Order, Outcome, Refusal, Source,
     decide::{Plan, Stretch, decide, is_about_progress},
+    digest::Check,
     receive::{Ending, Receiver},
 };
 use crate::{
@@ -13,8 +17,11 @@ use crate::{
     id,
     leases::{Lease, Taken},
     ledger::{Advance, Swap},
-    upload::{BlobKey, BlobState, Generation, Name, Offset, Phase, Upload, UploadId},
+    upload::{BlobKey, BlobState, Generation, Kind, Name, Offset, Phase, Upload, UploadId},
 };
+
+/// How often a write is judged anew because the row changed before it was fenced.
+const FENCE_TRIES: u32 = 3;
 
 impl Engine {
     pub(super) async fn append(&self, order: Order, source: Source) -> Result<Outcome, Error> {
@@ -34,21 +41,38 @@ impl Engine {
             self.parts.metrics.taken_over();
             self.parts.metrics.takeover(arrived.elapsed());
         }
-        let upload = self.parts.ledger.find(&order.name).await?;
-        let plan = decide(upload.as_ref(), &order.write, &self.limits())?;
+        let (plan, upload) = self.judge_and_fence(&order).await?;
         let job = match (plan, upload) {
             (Plan::Already, upload) => return already(upload),
-            (Plan::Create(stretch), _) | (Plan::Restart(_, stretch) | Plan::Continue(_, stretch), None) => {
-                self.create(order, lease, stretch).await?
+            (Plan::Create(stretch), _) | (Plan::Restart(stretch) | Plan::Continue(stretch), None) => {
+                self.begin(order, lease, stretch).await?
             }
-            (Plan::Restart(seen, stretch), Some(upload)) => {
-                self.restart(order, lease, upload, seen, stretch).await?
-            }
-            (Plan::Continue(seen, stretch), Some(upload)) => {
-                self.go_on(order, lease, upload, seen, stretch).await?
-            }
+            (Plan::Restart(stretch), Some(upload)) => self.restart(order, lease, upload, stretch).await?,
+            (Plan::Continue(stretch), Some(upload)) => self.go_on(order, lease, upload, stretch).await?,
         };
         job.run(source).await
+    }
+
+    /// The plan, and the upload under a generation of its own where the plan writes to one that exists.
+    async fn judge_and_fence(&self, order: &Order) -> Result<(Plan, Option<Upload>), Error> {
+        for _ in 0..FENCE_TRIES {
+            let upload = self.parts.ledger.find(&order.name).await?;
+            let plan = decide(upload.as_ref(), &order.write, &self.limits())?;
+            let (Plan::Restart(_) | Plan::Continue(_), Some(mut upload)) = (&plan, upload.clone()) else {
+                return Ok((plan, upload));
+            };
+            // [ENG-3] from here on a writer of an older generation, wherever it lives, commits nothing
+            match self.parts.ledger.fence(&upload.name, upload.generation, upload.offset).await? {
+                Swap::Done => {
+                    upload.generation = upload.generation.next();
+                    return Ok((plan, Some(upload)));
+                }
+                // A writer on another node committed, or the sweeper came: the write is judged anew.
+                Swap::Fenced => {}
+            }
+        }
+        let held = self.parts.ledger.find(&order.name).await?.map_or(Offset::ZERO, |u| u.offset);
+        Err(Refusal::Superseded { held }.into())
     }
 
     pub(super) async fn lease(&self, name: &Name) -> Result<Lease, Error> {
@@ -63,7 +87,7 @@ impl Engine {
         }
     }
 
-    async fn create(&self, order: Order, lease: Lease, stretch: Stretch) -> Result<Job, Error> {
+    async fn begin(&self, order: Order, lease: Lease, stretch: Stretch) -> Result<Job, Error> {
         let now = self.now();
         let upload = Upload {
             name: order.name,
@@ -74,6 +98,7 @@ impl Engine {
             length: stretch.length,
             blob: BlobKey(id::random_hex_128()),
             blob_state: BlobState::default(),
+            kind: order.kind,
             about: order.about,
             created_at: now,
             updated_at: now,
@@ -81,7 +106,7 @@ impl Engine {
             expires_at: None,
         };
         self.parts.metrics.upload_started(order.dialect);
-        self.open(lease, upload, stretch, order.dialect, Record::New).await
+        self.open(lease, upload, stretch, order.dialect, order.check, Record::New).await
     }
 
     async fn restart(
@@ -89,15 +114,13 @@ impl Engine {
         order: Order,
         lease: Lease,
         mut upload: Upload,
-        seen: Generation,
         stretch: Stretch,
     ) -> Result<Job, Error> {
-        self.fence(&upload, seen).await?;
         let old = std::mem::replace(&mut upload.blob, BlobKey(id::random_hex_128()));
-        upload.generation = seen.next();
+        upload.length = stretch.length;
         upload.about.content_type = order.about.content_type.or(upload.about.content_type);
         self.parts.metrics.upload_started(order.dialect);
-        self.open(lease, upload, stretch, order.dialect, Record::Replacing(old)).await
+        self.open(lease, upload, stretch, order.dialect, order.check, Record::Replacing(old)).await
     }
 
     async fn go_on(
@@ -105,21 +128,20 @@ impl Engine {
         order: Order,
         lease: Lease,
         mut upload: Upload,
-        seen: Generation,
         stretch: Stretch,
     ) -> Result<Job, Error> {
-        self.fence(&upload, seen).await?;
-        upload.generation = seen.next();
-        self.parts.metrics.upload_resumed(order.dialect);
-        self.open(lease, upload, stretch, order.dialect, Record::Same).await
-    }
-
-    /// [ENG-3] from here on a writer of an older generation, wherever it lives, commits nothing
-    async fn fence(&self, upload: &Upload, seen: Generation) -> Result<(), Error> {
-        match self.parts.ledger.fence(&upload.name, seen).await? {
-            Swap::Done => Ok(()),
-            Swap::Fenced => Err(Refusal::Superseded { held: upload.offset }.into()),
-        }
+        let names_length = upload.length.is_none() && stretch.length.is_some();
+        upload.length = stretch.length;
+        let record = if upload.offset == Offset::ZERO {
+            // Nothing was received yet, and so there may be no blob: an upload that was only created has none.
+            Record::Replacing(std::mem::replace(&mut upload.blob, BlobKey(id::random_hex_128())))
+        } else {
+            self.parts.metrics.upload_resumed(order.dialect);
+            Record::Same
+        };
+        let mut job = self.open(lease, upload, stretch, order.dialect, order.check, record).await?;
+        job.receiver.commits.names_length = names_length;
+        Ok(job)
     }
 
     async fn open(
@@ -128,8 +150,10 @@ impl Engine {
         upload: Upload,
         stretch: Stretch,
         dialect: &'static str,
+        check: Check,
         record: Record,
     ) -> Result<Job, Error> {
+        super::name_in_log(&upload);
         let length = stretch.length.or(stretch.end);
         let writer = match record {
             Record::New | Record::Replacing(_) => {
@@ -150,8 +174,8 @@ impl Engine {
             }
         };
         let writer = writer.map_err(|fault| full_or(fault, &self.parts.metrics))?;
-        let commits = Commits { engine: self.clone(), upload, record };
-        let receiver = Receiver::new(commits, lease, writer, stretch);
+        let commits = Commits { engine: self.clone(), upload, record, names_length: false, in_doubt: false };
+        let receiver = Receiver::new(commits, lease, writer, stretch, check);
         Ok(Job {
             engine: self.clone(),
             receiver,
@@ -194,6 +218,10 @@ pub(super) struct Commits {
     engine: Engine,
     upload: Upload,
     record: Record,
+    /// Whether this request told the complete length for the first time, which is worth a commit by itself.
+    names_length: bool,
+    /// A commit ended in a fault: the ledger may or may not have taken it.
+    in_doubt: bool,
 }
 
 impl Drop for Commits {
@@ -212,6 +240,37 @@ impl Commits {
 
     /// Commit bytes that are durable. `Fenced` when a newer writer holds the upload.
     pub(super) async fn commit(&mut self, durable: &Durable, phase: Phase) -> Result<Swap, Fault> {
+        if self.in_doubt {
+            self.clear_doubt().await?;
+        }
+        self.in_doubt = true;
+        let swap = self.try_commit(durable, phase).await?;
+        self.in_doubt = false;
+        Ok(swap)
+    }
+
+    /// See whether the commit that ended in a fault took effect.
+    async fn clear_doubt(&mut self) -> Result<(), Fault> {
+        if self.record == Record::Same {
+            return Ok(());
+        }
+        let row = self.engine.parts.ledger.find(&self.upload.name).await?;
+        if let Some(row) = row.filter(|row| row.blob == self.upload.blob) {
+            self.upload.offset = row.offset;
+            self.now_recorded().await;
+        }
+        Ok(())
+    }
+
+    /// The row refers to this blob from now on.
+    async fn now_recorded(&mut self) {
+        // [ENG-9] the old blob goes when the new one has been committed
+        if let Record::Replacing(old) = std::mem::replace(&mut self.record, Record::Same) {
+            self.engine.discard(&old).await;
+        }
+    }
+
+    async fn try_commit(&mut self, durable: &Durable, phase: Phase) -> Result<Swap, Fault> {
         let parts = &self.engine.parts;
         let now = self.engine.now();
         let mut next = self.upload.clone();
@@ -223,7 +282,11 @@ impl Commits {
             next.length = Some(durable.offset.0);
             next.completed_at = Some(now);
             let kept = self.engine.settings.retention.map(|age| now.plus(age));
-            next.expires_at = [kept, next.about.retain_until].into_iter().flatten().min();
+            let partial = match next.kind {
+                Kind::Partial => Some(now.plus(self.engine.settings.partial_expires)),
+                Kind::Single | Kind::Final(_) => None,
+            };
+            next.expires_at = [kept, next.about.retain_until, partial].into_iter().flatten().min();
         } else {
             next.expires_at = Some(now.plus(self.engine.settings.incomplete_expires));
         }
@@ -249,10 +312,8 @@ impl Commits {
         };
         if swap == Swap::Done {
             self.upload = next;
-            // [ENG-9] the old blob goes when the new one has been committed
-            if let Record::Replacing(old) = std::mem::replace(&mut self.record, Record::Same) {
-                self.engine.discard(&old).await;
-            }
+            self.names_length = false;
+            self.now_recorded().await;
         }
         Ok(swap)
     }
@@ -267,6 +328,9 @@ impl Commits {
 
     /// Whether `received` bytes of this blob are what the ledger says.
     pub(super) fn is_current(&self, received: u64) -> bool {
+        if self.names_length {
+            return false;
+        }
         match self.record {
             Record::Same => self.upload.offset.0 == received,
             // Nothing received is nothing to commit: an older blob with bytes is worth more than an empty one.
@@ -282,9 +346,17 @@ impl Commits {
         }
     }
 
-    /// Drop a blob that no row refers to.
+    /// Bytes of the blob that is being written.
+    pub(super) async fn read(
+        &self,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes, Fault>>, Fault> {
+        self.engine.parts.blobs.read(&self.upload.blob, range).await
+    }
+
+    /// Drop a blob that no row refers to. One that a row may refer to stays for the next scan to judge.
     async fn abandon(&self) {
-        if self.record != Record::Same {
+        if self.record != Record::Same && !self.in_doubt {
             self.engine.discard(&self.upload.blob).await;
         }
     }
@@ -305,13 +377,14 @@ impl Job {
         let metrics = Arc::clone(&engine.parts.metrics);
         let (finished, ending) = receiver.run(source).await;
         let commits = finished.commits;
-        if commits.record != Record::Same {
-            commits.abandon().await;
-        }
+        commits.abandon().await;
         let held = commits.held();
         let refusal = match ending {
             Ending::Complete => {
                 metrics.upload_finished(dialect, counted.began.elapsed(), commits.upload.offset.0);
+                if commits.upload.kind == Kind::Partial {
+                    engine.assemble_finals_of(&commits.upload.name);
+                }
                 return Ok(Outcome { upload: commits.upload.clone(), is_complete: true });
             }
             Ending::Partial => {
@@ -323,6 +396,8 @@ impl Job {
                 commits.engine.parts.metrics.cut("fault");
                 return Err(full_or(fault, &metrics));
             }
+            Ending::Mismatch => Refusal::ChecksumMismatch,
+            Ending::NoClaim => Refusal::ChecksumMissing,
             Ending::Full => Refusal::StorageFull,
             Ending::TooShort => Refusal::TooShort {
                 received: held,

@@ -8,7 +8,7 @@
 //!   Append elsewhere | OffsetMismatch | OffsetMismatch         |  ends at the end | refuse Gone
 //! ```
 
-use crate::upload::{Generation, Offset, Phase, Upload};
+use crate::upload::{Kind, Offset, Phase, Upload};
 
 use super::refusal::Refusal;
 
@@ -49,9 +49,9 @@ pub enum Plan {
     /// A new upload.
     Create(Stretch),
     /// Byte 0 again: a new blob under the next generation.
-    Restart(Generation, Stretch),
+    Restart(Stretch),
     /// Go on where the ledger says.
-    Continue(Generation, Stretch),
+    Continue(Stretch),
     /// It is complete, and this request would have ended there: success, body unread.
     Already,
 }
@@ -78,6 +78,10 @@ pub struct Stretch {
 /// The refusal that the client gets.
 pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result<Plan, Refusal> {
     let known = upload.and_then(|u| u.length);
+    // [TUS-85] a concatenation takes no bytes of its own
+    if let Some(Upload { kind: Kind::Final(_), phase: Phase::Receiving | Phase::Complete, .. }) = upload {
+        return Err(Refusal::Final);
+    }
     match upload.map(|u| u.phase) {
         Some(Phase::Gone(why)) => return Err(Refusal::Gone(why)),
         // [ENG-4] complete is for ever
@@ -90,7 +94,9 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
     {
         return Err(Refusal::LengthMismatch { ours, theirs });
     }
-    let length = known.or(write.length);
+    let whole = write.start == Start::Whole;
+    // The body of a plain PUT is the whole file, so its size is the complete length.
+    let length = known.or(write.length).or(write.body.filter(|_| whole));
     if length.is_some_and(|l| l > limits.max_size) {
         return Err(Refusal::TooLarge { limit: limits.max_size });
     }
@@ -105,15 +111,19 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
     {
         return Err(Refusal::TooLarge { limit: ceiling });
     }
-    if write.start == Start::Whole
+    if whole
         && let (Some(body), Some(length)) = (write.body, length)
         && body != length
     {
         return Err(Refusal::TooShort { received: Offset::ZERO, expected: length });
     }
     let held = upload.map_or(Offset::ZERO, |u| u.offset);
-    if write.start != Start::Whole && from != held {
+    if !whole && from != held {
         return Err(Refusal::OffsetMismatch { ours: held, theirs: from });
+    }
+    // [ENG-8] a length that is named late cannot be less than what is held
+    if !whole && held.0 > ceiling {
+        return Err(Refusal::TooLarge { limit: ceiling });
     }
     if upload.is_none() && !write.may_create {
         return Err(Refusal::Unknown);
@@ -123,14 +133,13 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
     if limits.room.is_some_and(|room| room < incoming || room == 0) {
         return Err(Refusal::StorageFull);
     }
-    let whole = write.start == Start::Whole;
     let end = end.or(if whole { length } else { None });
     let stretch = Stretch { from, limit: end.unwrap_or(ceiling), end, length, whole };
     Ok(match upload {
         None => Plan::Create(stretch),
         // [ENG-9] byte 0 again supersedes
-        Some(u) if whole => Plan::Restart(u.generation, stretch),
-        Some(u) => Plan::Continue(u.generation, stretch),
+        Some(_) if whole => Plan::Restart(stretch),
+        Some(_) => Plan::Continue(stretch),
     })
 }
 

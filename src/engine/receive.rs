@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Broken, Source, append::Commits, decide::Stretch};
+use super::{
+    Broken, Piece, Source,
+    append::Commits,
+    decide::Stretch,
+    digest::{Check, Claim, Running},
+};
 use crate::{
     blobs::{BlobWriter, Durable},
     fault::Fault,
@@ -37,6 +41,10 @@ pub(super) enum Ending {
     Stopping,
     /// The disk reserve was reached.
     Full,
+    /// The bytes are not what the client claimed.
+    Mismatch,
+    /// The claim that was announced did not come.
+    NoClaim,
     /// Ours.
     Fault(Fault),
 }
@@ -57,10 +65,15 @@ pub(super) struct Receiver {
     stretch: Stretch,
     /// Bytes of the upload that the store has, from byte 0.
     received: u64,
+    check: Check,
+    /// The checksum of what this request brought, when the claim is known from the beginning.
+    running: Option<Running>,
     /// Asked for, to be answered (by being dropped) after the next checkpoint.
     asked: Vec<CheckpointRequest>,
     /// To be answered after the checkpoint that runs.
     answering: Vec<CheckpointRequest>,
+    /// A sync failed. One that succeeds later proves nothing: the kernel forgets the pages that it could not write.
+    sync_failed: bool,
 }
 
 /// What is left of a receiver: its commits. The lease ends with it.
@@ -70,15 +83,28 @@ pub(super) struct Finished {
 }
 
 impl Receiver {
-    pub(super) fn new(commits: Commits, lease: Lease, writer: Box<dyn BlobWriter>, stretch: Stretch) -> Self {
+    pub(super) fn new(
+        commits: Commits,
+        lease: Lease,
+        writer: Box<dyn BlobWriter>,
+        stretch: Stretch,
+        check: Check,
+    ) -> Self {
+        let running = match &check {
+            Check::Claimed(claim) => Some(Running::new(claim.algorithm)),
+            Check::None | Check::InTrailer => None,
+        };
         Self {
             commits,
             lease,
             writer,
             stretch,
             received: stretch.from.0,
+            check,
+            running,
             asked: Vec::new(),
             answering: Vec::new(),
+            sync_failed: false,
         }
     }
 
@@ -106,13 +132,16 @@ impl Receiver {
         tokio::pin!(wake);
         let ended = self.lease.ended();
         tokio::pin!(ended);
-        self.lease.waits_for_client();
         loop {
             // [ENG-6] checkpoints while data arrives: when asked, by bytes, by time
-            if sync.is_none() {
+            // [TUS-70] but nothing is committed of bytes whose checksum is still to be seen
+            if self.check != Check::None {
+                self.asked.clear();
+            } else if sync.is_none() {
                 let due = self.commits.uncommitted(self.received) >= settings.checkpoint_bytes
                     || last_commit.elapsed() >= settings.checkpoint_interval;
-                if self.commits.is_current(self.received) {
+                // [ENG-11] when all of it is here the end of the body decides, not a checkpoint
+                if self.commits.is_current(self.received) || self.is_all_here() {
                     self.asked.clear();
                     last_commit = Instant::now();
                 } else if due || !self.asked.is_empty() {
@@ -123,12 +152,17 @@ impl Receiver {
                     }
                 }
             }
+            self.lease.waits_for_client();
             tokio::select! {
                 biased;
                 () = &mut ended => return self.settle(sync, Ending::Superseded).await,
                 () = engine.stopping.cancelled() => return self.settle(sync, Ending::Stopping).await,
-                Some(request) = self.lease.checkpoints.recv() => self.asked.push(request),
+                Some(request) = self.lease.checkpoints.recv() => {
+                    self.lease.works();
+                    self.asked.push(request);
+                }
                 durable = pending_or(&mut sync) => {
+                    self.lease.works();
                     sync = None;
                     last_commit = Instant::now();
                     if let Err(ending) = self.commit(durable).await {
@@ -146,13 +180,12 @@ impl Receiver {
                     wake.as_mut().reset(next);
                 }
                 piece = source.next() => {
-                    self.lease.works();
-                    last_piece = Instant::now();
+                    self.lease.received();
                     if let Some(ending) = self.take(piece).await {
                         return self.settle(sync, ending).await;
                     }
-                    // Only bytes end a silence: neither a checkpoint nor a poll does.
-                    self.lease.waits_for_client();
+                    // Time that our disk took is no silence of the client's.
+                    last_piece = Instant::now();
                     if self.received >= next_room {
                         next_room = self.received.saturating_add(ROOM_EVERY);
                         // [ENG-8] the disk reserve holds for bodies of unannounced size too
@@ -166,9 +199,15 @@ impl Receiver {
     }
 
     /// Write one piece; `Some` when it was the last.
-    async fn take(&mut self, piece: Option<Result<Bytes, Broken>>) -> Option<Ending> {
+    async fn take(&mut self, piece: Option<Result<Piece, Broken>>) -> Option<Ending> {
         let mut data = match piece {
-            Some(Ok(data)) => data,
+            Some(Ok(Piece::Data(data))) => data,
+            Some(Ok(Piece::Claim(claim))) => {
+                if self.check == Check::InTrailer {
+                    self.check = Check::Claimed(claim);
+                }
+                return None;
+            }
             Some(Err(Broken)) => return Some(Ending::Broken),
             None => return Some(self.ended()),
         };
@@ -179,6 +218,9 @@ impl Receiver {
             data.truncate(usize::try_from(room).unwrap_or(usize::MAX));
         }
         let size = data.len() as u64;
+        if let Some(running) = &mut self.running {
+            running.update(&data);
+        }
         if let Err(fault) = self.writer.write(data).await {
             return Some(Ending::Fault(fault));
         }
@@ -222,9 +264,10 @@ impl Receiver {
         if let Some(sync) = sync {
             let durable = sync.await;
             // When all of it is about to be committed at once, the earlier commit is not worth its row.
-            if !matches!(ending, Ending::Complete | Ending::Partial)
-                && let Err(worse) = self.commit(durable).await
-            {
+            if durable.is_ok() && matches!(ending, Ending::Complete | Ending::Partial) {
+                return ending;
+            }
+            if let Err(worse) = self.commit(durable).await {
                 return worse;
             }
         }
@@ -232,7 +275,10 @@ impl Receiver {
     }
 
     async fn commit(&mut self, durable: Result<Durable, Fault>) -> Result<(), Ending> {
-        let durable = durable.map_err(Ending::Fault)?;
+        let durable = durable.map_err(|fault| {
+            self.sync_failed = true;
+            Ending::Fault(fault)
+        })?;
         match self.commits.commit(&durable, Phase::Receiving).await {
             Ok(Swap::Done) => Ok(()),
             Ok(Swap::Fenced) => Err(Ending::Superseded),
@@ -240,14 +286,67 @@ impl Receiver {
         }
     }
 
+    /// Whether the last byte of an upload of known length has arrived.
+    fn is_all_here(&self) -> bool {
+        self.stretch.length == Some(self.received)
+    }
+
+    /// What the claim makes of an ending: `Err` when nothing of this request may be committed.
+    async fn verify(&mut self, ending: Ending) -> Result<Ending, Ending> {
+        let clean = matches!(ending, Ending::Complete | Ending::Partial);
+        match (std::mem::take(&mut self.check), clean) {
+            (Check::None, _) => Ok(ending),
+            (_, false) => Err(ending),
+            (Check::InTrailer, true) => Err(Ending::NoClaim),
+            (Check::Claimed(claim), true) => {
+                let value = match self.running.take() {
+                    Some(running) => Ok(running.value()),
+                    None => self.read_back(&claim).await,
+                };
+                match value {
+                    Ok(value) if value == claim.value => Ok(ending),
+                    Ok(_) => Err(Ending::Mismatch),
+                    Err(fault) => Err(Ending::Fault(fault)),
+                }
+            }
+        }
+    }
+
+    /// A claim in a trailer names its algorithm when the bytes are gone, so they are read again.
+    async fn read_back(&mut self, claim: &Claim) -> Result<Vec<u8>, Fault> {
+        self.writer.checkpoint().await?.await?;
+        let mut bytes = self.commits.read(self.stretch.from.0..self.received).await?;
+        let mut running = Running::new(claim.algorithm);
+        while let Some(piece) = bytes.next().await {
+            running.update(&piece?);
+        }
+        Ok(running.value())
+    }
+
     /// Make durable and commit what the ending asks for.
     async fn conclude(&mut self, ending: Ending) -> Ending {
-        let phase = if matches!(ending, Ending::Complete) { Phase::Complete } else { Phase::Receiving };
-        if phase == Phase::Receiving {
+        let is_cut = matches!(
+            ending,
+            Ending::Superseded | Ending::Stalled | Ending::Broken | Ending::Stopping | Ending::Full
+        );
+        // [ENG-11] all of it is here: that the connection goes a moment later changes nothing
+        let ending = if is_cut && self.is_all_here() { Ending::Complete } else { ending };
+        let ending = match self.verify(ending).await {
+            Ok(ending) => ending,
+            Err(ending) => {
+                // The bytes stay behind the ledger's offset, as a torn tail that the next append cuts off.
+                self.received = self.stretch.from.0;
+                return ending;
+            }
+        };
+        if !matches!(ending, Ending::Complete) {
             if !matches!(ending, Ending::Partial) {
                 self.writer.release().await;
             }
-            if self.commits.is_current(self.received) {
+            // [ENG-11] a plain PUT that goes on behind its announced length is not the file it announced
+            let is_unclear = self.is_all_here() && self.stretch.whole;
+            // [ENG-1] what a failed sync left behind is never acknowledged
+            if is_unclear || self.sync_failed || self.commits.is_current(self.received) {
                 return ending;
             }
         }
@@ -260,11 +359,20 @@ impl Receiver {
                 let text = format!("{} bytes are durable of {}", durable.offset, self.received);
                 Ending::Fault(super::append::engine_fault("completing an upload", text))
             }
-            (Ok(durable), ending) => match self.commits.commit(&durable, phase).await {
-                Ok(Swap::Done) => ending,
-                Ok(Swap::Fenced) => Ending::Superseded,
-                Err(fault) => Ending::Fault(fault),
-            },
+            (Ok(durable), ending) => {
+                let is_complete =
+                    matches!(ending, Ending::Complete) || self.stretch.length == Some(durable.offset.0);
+                let phase = if is_complete { Phase::Complete } else { Phase::Receiving };
+                // A write that failed may leave less than was received.
+                if !is_complete && self.commits.is_current(durable.offset.0) {
+                    return ending;
+                }
+                match self.commits.commit(&durable, phase).await {
+                    Ok(Swap::Done) => ending,
+                    Ok(Swap::Fenced) => Ending::Superseded,
+                    Err(fault) => Ending::Fault(fault),
+                }
+            }
             // The first fault says more than the one that followed from it.
             (Err(_), ending @ Ending::Fault(_)) => ending,
             (Err(fault), _) => Ending::Fault(fault),

@@ -15,11 +15,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{fault::Fault, upload::Name};
@@ -55,7 +58,10 @@ pub struct Holder {
     finished: CancellationToken,
     checkpoints: mpsc::Sender<CheckpointRequest>,
     started: Instant,
-    last_byte_ms: AtomicU64,
+    /// Milliseconds after `started` at which the present wait for the client began.
+    waits_since: AtomicU64,
+    /// Milliseconds of earlier waits since the last byte.
+    waited: AtomicU64,
     busy: AtomicBool,
 }
 
@@ -67,7 +73,8 @@ impl Holder {
             finished: CancellationToken::new(),
             checkpoints,
             started: Instant::now(),
-            last_byte_ms: AtomicU64::new(0),
+            waits_since: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
             busy: AtomicBool::new(true),
         };
         (Arc::new(holder), requests)
@@ -83,14 +90,21 @@ impl Holder {
         self.finished.cancelled().await;
     }
 
-    /// For how long the writer has been waiting for its client. A writer that waits for our disk is not silent.
+    /// For how long the writer has been waiting for its client since the last byte. A writer that waits for our
+    /// disk is not silent, and a checkpoint that somebody asks for ends no silence.
     #[must_use]
     pub fn silent_for(&self) -> Duration {
         if self.busy.load(Ordering::Acquire) {
             return Duration::ZERO;
         }
-        let last = Duration::from_millis(self.last_byte_ms.load(Ordering::Acquire));
-        self.started.elapsed().saturating_sub(last)
+        let since = self.waits_since.load(Ordering::Acquire);
+        let waited = self.waited.load(Ordering::Acquire);
+        Duration::from_millis(waited.saturating_add(self.now().saturating_sub(since)))
+    }
+
+    /// Milliseconds since the writer came.
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Have the writer commit what it received so far; returns at once when it has ended.
@@ -128,13 +142,23 @@ impl Lease {
 
     /// Note that the writer waits for its client from now on.
     pub fn waits_for_client(&self) {
-        let now = u64::try_from(self.holder.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.holder.last_byte_ms.store(now, Ordering::Release);
-        self.holder.busy.store(false, Ordering::Release);
+        if self.holder.busy.load(Ordering::Acquire) {
+            self.holder.waits_since.store(self.holder.now(), Ordering::Release);
+            self.holder.busy.store(false, Ordering::Release);
+        }
     }
 
-    /// Note that bytes came and the writer is at work.
+    /// Note that the writer is at work and waits for nobody.
     pub fn works(&self) {
+        if !self.holder.busy.swap(true, Ordering::AcqRel) {
+            let since = self.holder.waits_since.load(Ordering::Acquire);
+            self.holder.waited.fetch_add(self.holder.now().saturating_sub(since), Ordering::AcqRel);
+        }
+    }
+
+    /// Note that bytes came.
+    pub fn received(&self) {
+        self.holder.waited.store(0, Ordering::Release);
         self.holder.busy.store(true, Ordering::Release);
     }
 }

@@ -60,8 +60,9 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// Write a new row; `Fenced` when the name exists in any phase.
     async fn record(&self, upload: Upload) -> Result<Swap, Fault>;
 
-    /// Take the next generation of a receiving upload whose generation is still `seen`.
-    async fn fence(&self, name: &Name, seen: Generation) -> Result<Swap, Fault>;
+    /// Take the next generation of a receiving upload whose generation and offset are still those that were seen.
+    /// The offset counts because a writer on another node may commit between the look and the fence.
+    async fn fence(&self, name: &Name, seen: Generation, held: Offset) -> Result<Swap, Fault>;
 
     /// Commit a writer's progress.
     async fn advance(&self, progress: Advance) -> Result<Swap, Fault>;
@@ -75,6 +76,12 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
 
     /// Receiving rows in the order of their names, after `after`; a page of at most `limit`. For recovery.
     async fn receiving(&self, after: Option<&Name>, limit: u32) -> Result<Vec<Upload>, Fault>;
+
+    /// Concatenations that are not done yet: all of them, or those that a partial upload is part of.
+    async fn pending_finals(&self, part: Option<&Name>) -> Result<Vec<Upload>, Fault>;
+
+    /// The rows of these names, in any order; names without one are left out.
+    async fn find_all(&self, names: &[Name]) -> Result<Vec<Upload>, Fault>;
 
     /// Which of these blobs belong to a row that is not gone.
     async fn referenced(&self, blobs: &[BlobKey]) -> Result<Vec<BlobKey>, Fault>;

@@ -1,0 +1,15 @@
+//! The tables of cases. A further dialect adds a [`Profile`], a module here, and a page in `protocol-spec/`.
+
+mod content_range;
+mod xep0363;
+
+use crate::case::{Case, Profile};
+
+/// The cases of a profile, in the order of its page.
+pub fn cases(profile: Profile) -> impl Iterator<Item = (Profile, Case)> {
+    let tables: &[&[Case]] = match profile {
+        Profile::Xep0363 => xep0363::TABLES,
+        Profile::ContentRange => content_range::TABLES,
+    };
+    tables.iter().flat_map(|table| table.iter()).map(move |case| (profile, *case))
+}
