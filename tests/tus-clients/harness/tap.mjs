@@ -87,6 +87,7 @@ export class Tap {
     }
   }
 
+  /** The line goes dead, and what was in flight with it. */
   drop() {
     for (const connection of this.connections) connection.end()
   }
