@@ -20,7 +20,10 @@ export class Tap {
     Object.assign(tap, { target, exchanges: [], acknowledged: new Map(), connections: new Set(), rules: [] })
     /** Bytes per second from client to server, for each connection. */
     tap.rate = Number.POSITIVE_INFINITY
-    tap.listener = net.createServer((client) => new Connection(tap, client))
+    tap.listener = net.createServer((client) => {
+      if (tap.isUnplugged) client.resetAndDestroy()
+      else tap.connections.add(new Connection(tap, client))
+    })
     tap.listener.listen(0, '127.0.0.1')
     await once(tap.listener, 'listening')
     return tap
@@ -92,6 +95,16 @@ export class Tap {
     for (const connection of this.connections) connection.end()
   }
 
+  /** As `drop`, and no connection comes about until `plug`. */
+  unplug() {
+    this.isUnplugged = true
+    this.drop()
+  }
+
+  plug() {
+    this.isUnplugged = false
+  }
+
   async close() {
     this.drop()
     this.listener.close()
@@ -102,7 +115,6 @@ export class Tap {
 class Connection {
   constructor(tap, client) {
     Object.assign(this, { tap, client, waiting: [], queue: [], isSilent: false, isPumping: false })
-    tap.connections.add(this)
     this.server = net.connect(tap.target(), '127.0.0.1')
     this.requests = new Messages({
       onHead: (head) => this.#request(head),
