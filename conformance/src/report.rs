@@ -66,11 +66,7 @@ pub struct Report {
 
 impl Report {
     /// Weighs raw outcomes against the known gaps.
-    pub fn new(
-        target: String,
-        outcomes: Vec<Outcome>,
-        known_failing: &BTreeSet<String>,
-    ) -> Self {
+    pub fn new(target: String, outcomes: Vec<Outcome>, known_failing: &BTreeSet<String>) -> Self {
         let lines: Vec<Line> = outcomes
             .into_iter()
             .map(|(id, profile, title, outcome)| {
@@ -140,7 +136,12 @@ mod tests {
     fn report(known: &[&str]) -> Report {
         let outcomes = vec![
             ("XEP-1", Profile::Xep0363, "stores a file", Fate::Passed),
-            ("XEP-2", Profile::Xep0363, "refuses strangers", Fate::Failed("expected 401; saw 201".to_owned())),
+            (
+                "XEP-2",
+                Profile::Xep0363,
+                "refuses strangers",
+                Fate::Failed("expected 401; saw 201".to_owned()),
+            ),
         ];
         Report::new("http://h".into(), outcomes, &known.iter().map(|id| (*id).to_owned()).collect())
     }
@@ -179,7 +180,10 @@ mod tests {
         let report = Report::new("http://h".into(), outcomes, &BTreeSet::new());
         assert_eq!((report.passed, report.failed, report.not_announced), (0, 0, 1));
         let text = text(&report);
-        assert!(text.contains("not announced  TUS-71  discards a mismatch: Tus-Extension lacks checksum\n"), "{text}");
+        assert!(
+            text.contains("not announced  TUS-71  discards a mismatch: Tus-Extension lacks checksum\n"),
+            "{text}"
+        );
         assert!(text.ends_with("not announced: 1\n0 passed, 0 failed\n"), "{text}");
     }
 

@@ -146,7 +146,11 @@ mod tests {
                 .await;
         let reasons: Vec<_> = seen.iter().map(|(.., outcome)| outcome.clone()).collect();
         assert!(matches!(&reasons[0], Fate::Failed(why) if why.contains("broke off")), "{:?}", reasons[0]);
-        assert!(matches!(&reasons[1], Fate::Failed(why) if why.contains("nothing for 50 ms")), "{:?}", reasons[1]);
+        assert!(
+            matches!(&reasons[1], Fate::Failed(why) if why.contains("nothing for 50 ms")),
+            "{:?}",
+            reasons[1]
+        );
         assert_eq!(reasons[2], Fate::Passed);
     }
 

@@ -227,7 +227,8 @@ mod tests {
         let key = DecodingKey::from_secret(SECRET);
         for max_size in [None, Some(5)] {
             let token = Grant { max_size, ..Grant::default() }.sign(SECRET).unwrap();
-            let data = jsonwebtoken::decode::<Value>(&token, &key, &Validation::new(Algorithm::HS256)).unwrap();
+            let data =
+                jsonwebtoken::decode::<Value>(&token, &key, &Validation::new(Algorithm::HS256)).unwrap();
             assert_eq!(data.claims["scope"], "upload");
             assert_eq!(data.claims.get("max_size").and_then(Value::as_u64), max_size);
         }

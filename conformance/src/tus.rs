@@ -181,7 +181,8 @@ impl Ctx {
     pub fn resource(&self, answer: &Answer) -> Result<Resource, Failure> {
         answer.expect_status(201).at("creation")?;
         let location = answer.require("location")?;
-        let bearer = self.tus.grant.as_ref().filter(|_| self.tus.grant_for_all).map(|(token, _)| token.clone());
+        let bearer =
+            self.tus.grant.as_ref().filter(|_| self.tus.grant_for_all).map(|(token, _)| token.clone());
         Ok(Resource { url: resolve(&self.tus.path, location)?, location: location.to_owned(), bearer })
     }
 
@@ -307,7 +308,8 @@ pub fn expect_not_created(answer: &Answer) -> CaseResult {
 fn resolve(base: &str, location: &str) -> Result<String, Failure> {
     let wrong = || Failure::new("a URL in Location", location);
     if location.starts_with("//") || location.contains("://") {
-        let absolute = if location.starts_with("//") { format!("http:{location}") } else { location.to_owned() };
+        let absolute =
+            if location.starts_with("//") { format!("http:{location}") } else { location.to_owned() };
         let uri: Uri = absolute.parse().map_err(|_| wrong())?;
         let path = uri.path_and_query().ok_or_else(wrong)?.as_str();
         return Ok(path.to_owned());
@@ -351,7 +353,10 @@ mod tests {
         assert_eq!(target.missing(&needs).as_deref(), Some("Tus-Extension lacks checksum"));
         target.takes_all_for_granted = true;
         assert_eq!(target.missing(&needs), None);
-        assert!(target.missing(&[Need::ShortExpiry]).is_some(), "what only the command line can tell is not decreed");
+        assert!(
+            target.missing(&[Need::ShortExpiry]).is_some(),
+            "what only the command line can tell is not decreed"
+        );
     }
 
     #[test]
@@ -361,6 +366,9 @@ mod tests {
         target.grant = Some(("x".into(), Issuer::Suite));
         assert_eq!(target.missing(&[Need::GrantedCreation]), None);
         target.creations_per_minute = Some(5);
-        assert!(target.missing(&[Need::GrantedCreation]).is_some(), "where all may create, nobody is refused");
+        assert!(
+            target.missing(&[Need::GrantedCreation]).is_some(),
+            "where all may create, nobody is refused"
+        );
     }
 }

@@ -60,7 +60,10 @@ async fn asks_with_every_verb(ctx: &Ctx) -> CaseResult {
     ];
     for (verb, request) in requests {
         ctx.send(&request).await?.expect_status(401).at(format_args!("{verb} without a grant"))?;
-        ctx.send(&request.clone().bearer(&expired)).await?.expect_status(401).at(format_args!("{verb}, expired"))?;
+        ctx.send(&request.clone().bearer(&expired))
+            .await?
+            .expect_status(401)
+            .at(format_args!("{verb}, expired"))?;
         let answer = ctx.send(&request.bearer(&stranger)).await?;
         answer.expect_status_in(&[403, 404]).at(format_args!("{verb} with another's grant"))?;
     }

@@ -95,7 +95,8 @@ async fn verifies_a_match(ctx: &Ctx) -> CaseResult {
 async fn finds_a_mismatch(ctx: &Ctx) -> CaseResult {
     for algorithm in algorithms(ctx) {
         let (upload, body) = ctx.tus_file(1000).await?;
-        let patch = upload.patch(&body, 0, 1000).header("Upload-Checksum", claim(algorithm, &slice(&body, 0, 999))?);
+        let patch =
+            upload.patch(&body, 0, 1000).header("Upload-Checksum", claim(algorithm, &slice(&body, 0, 999))?);
         ctx.send(&patch).await?.expect_status(460).at(algorithm)?;
         ctx.expect_tus_offset(&upload, 0).await.at(algorithm)?;
     }

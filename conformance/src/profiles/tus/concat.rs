@@ -68,7 +68,11 @@ async fn expect_joined(ctx: &Ctx, upload: &Resource, body: &[u8]) -> CaseResult 
             return ctx.expect_tus_content(upload, body).await;
         }
         let seen = answer.header("upload-offset").unwrap_or("none").to_owned();
-        expect(start.elapsed() < Duration::from_secs(10), format_args!("Upload-Offset {}", body.len()), seen)?;
+        expect(
+            start.elapsed() < Duration::from_secs(10),
+            format_args!("Upload-Offset {}", body.len()),
+            seen,
+        )?;
         sleep(Duration::from_millis(50)).await;
     }
 }

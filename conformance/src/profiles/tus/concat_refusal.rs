@@ -56,7 +56,8 @@ async fn refuses_other_than_parts(ctx: &Ctx) -> CaseResult {
         expect_not_created(&ctx.send(&join(ctx, &parts)).await?).at(what)?;
     }
     let stranger = format!("{} http://elsewhere.example.net/files/a", final_of(&[&one]));
-    expect_not_created(&ctx.send(&ctx.post().header("Upload-Concat", stranger)).await?).at("another server's URL")
+    expect_not_created(&ctx.send(&ctx.post().header("Upload-Concat", stranger)).await?)
+        .at("another server's URL")
 }
 
 async fn refuses_malformed(ctx: &Ctx) -> CaseResult {
@@ -66,7 +67,8 @@ async fn refuses_malformed(ctx: &Ctx) -> CaseResult {
         expect_not_created(&answer).at(format_args!("Upload-Concat: {value:?}"))?;
     }
     let joined = format!("final,{}", one.url);
-    expect_not_created(&ctx.send(&ctx.post().header("Upload-Concat", joined)).await?).at("a comma after final")?;
+    expect_not_created(&ctx.send(&ctx.post().header("Upload-Concat", joined)).await?)
+        .at("a comma after final")?;
     expect_not_created(&ctx.send(&ctx.creation(5).header("Upload-Concat", "whole")).await?).at("another word")
 }
 

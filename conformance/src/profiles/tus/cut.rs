@@ -11,7 +11,7 @@ const SIZE: usize = 300_000;
 const SENT: usize = 120_000;
 
 pub(super) const CASES: &[Case] = &[
-    case!(["TUS-28"], "bytes that arrived before a reset are kept", keeps_bytes_before_reset),
+    case!(["TUS-28"], "bytes of a PATCH that arrived before a reset are kept", keeps_bytes_before_reset),
     case!(["TUS-28"], "bytes that arrived before an early close are kept", keeps_bytes_before_close),
     case!(["TUS-28"], "chunks that arrived before a reset are kept", keeps_chunks_before_reset),
     case!(["TUS-28"], "an upload survives a cut in each of its PATCHes", survives_repeated_cuts),

@@ -6,10 +6,18 @@ use crate::tus::Resource;
 
 pub(super) const CASES: &[Case] = &[
     case!(["TUS-16"], "HEAD is answered 200 or 204, without a body", is_acknowledged),
-    case!(["TUS-20"], "HEAD tells the offset at the beginning, in between and at the end", always_tells_the_offset),
+    case!(
+        ["TUS-20"],
+        "HEAD tells the offset at the beginning, in between and at the end",
+        always_tells_the_offset
+    ),
     case!(["TUS-21"], "HEAD tells the length that was announced", tells_the_length),
     case!(["TUS-22"], "nobody may keep the answer to HEAD", is_never_stored),
-    case!(["TUS-23"], "HEAD of what is unknown is answered 404, 410 or 403, without an offset", knows_nothing),
+    case!(
+        ["TUS-23"],
+        "HEAD of what is unknown is answered 404, 410 or 403, without an offset",
+        knows_nothing
+    ),
 ];
 
 /// New, begun and complete: each with its offset.
@@ -25,7 +33,10 @@ async fn is_acknowledged(ctx: &Ctx) -> CaseResult {
     let mut wire = ctx.connect().await?;
     wire.exchange(&upload.head()).await?.expect_status_in(&[200, 204])?;
     // A body would be taken for the beginning of the next answer.
-    wire.exchange(&upload.head()).await.at("a second HEAD on the connection")?.expect_status_in(&[200, 204])?;
+    wire.exchange(&upload.head())
+        .await
+        .at("a second HEAD on the connection")?
+        .expect_status_in(&[200, 204])?;
     Ok(())
 }
 

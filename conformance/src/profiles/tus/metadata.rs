@@ -67,7 +67,9 @@ async fn tells_them_verbatim(ctx: &Ctx) -> CaseResult {
 }
 
 async fn smuggles_nothing(ctx: &Ctx) -> CaseResult {
-    for name in ["a\r\nX-Smuggled: yes\r\n\r\n", "a\"; X-Smuggled=\"yes", "a\nX-Smuggled: yes", "../../x-smuggled\0"] {
+    for name in
+        ["a\r\nX-Smuggled: yes\r\n\r\n", "a\"; X-Smuggled=\"yes", "a\nX-Smuggled: yes", "../../x-smuggled\0"]
+    {
         for key in ["filename", "name", "filetype", "type", "contentType", "content-type"] {
             let value = format!("{key} {}", STANDARD.encode(name));
             let answer = ctx.send(&ctx.creation(1).header("Upload-Metadata", &value)).await?;
@@ -80,7 +82,8 @@ async fn smuggles_nothing(ctx: &Ctx) -> CaseResult {
             for method in ["GET", "HEAD"] {
                 let answer = ctx.send(&upload.plain(method)).await?;
                 answer.expect_no_header("x-smuggled").at(format_args!("{key} in {method}"))?;
-                expect(answer.status < 500, "no fault", answer.summary()).at(format_args!("{key} in {method}"))?;
+                expect(answer.status < 500, "no fault", answer.summary())
+                    .at(format_args!("{key} in {method}"))?;
             }
         }
     }

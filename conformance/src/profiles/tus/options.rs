@@ -108,12 +108,9 @@ async fn lets_pages_in(ctx: &Ctx) -> CaseResult {
         "content-type",
         "authorization",
     ];
-    for (path, method) in [
-        (&ctx.tus.path, "POST"),
-        (&upload.url, "PATCH"),
-        (&upload.url, "HEAD"),
-        (&upload.url, "DELETE"),
-    ] {
+    for (path, method) in
+        [(&ctx.tus.path, "POST"), (&upload.url, "PATCH"), (&upload.url, "HEAD"), (&upload.url, "DELETE")]
+    {
         let preflight = crate::http::Request::new("OPTIONS", path.clone())
             .header("Origin", ORIGIN)
             .header("Access-Control-Request-Method", method)

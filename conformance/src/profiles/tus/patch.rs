@@ -13,14 +13,24 @@ pub(super) const CASES: &[Case] = &[
     case!(["TUS-11"], "an upload may be made of many small PATCHes", takes_many_small_ones),
     case!(["TUS-11"], "PATCHes may be pipelined", takes_pipelined_ones),
     case!(["TUS-14"], "a PATCH may be sent in chunks", takes_chunks),
-    case!(["TUS-15"], "100 is answered at the right offset, and the refusal at a wrong one", answers_continue),
+    case!(
+        ["TUS-15"],
+        "100 is answered at the right offset, and the refusal at a wrong one",
+        answers_continue
+    ),
     case!(["TUS-17"], "5 MB in one PATCH arrive whole", takes_megabytes),
     case!(["TUS-18"], "a PATCH of no bytes is answered 204 and moves nothing", takes_nothing),
     case!(["TUS-19"], "GET serves a complete upload, and no other", serves_the_complete),
-    case!(["TUS-24"], "a PATCH of another media type is answered 415 and writes nothing", refuses_media_types),
+    case!(
+        ["TUS-24"],
+        "a PATCH of another media type is answered 415 and writes nothing",
+        refuses_media_types
+    ),
     case!(["TUS-25"], "a PATCH at another offset is answered 409 and writes nothing", refuses_other_offsets),
     case!(["TUS-26"], "a PATCH of what is unknown is answered 404", knows_nothing),
     case!(["TUS-27"], "a PATCH is answered 204 with the new offset", tells_the_new_offset),
+    case!(["TUS-105"], "the media type of a PATCH has no case", media_types_have_no_case),
+    case!(["TUS-106"], "a PATCH that is refused is refused before its body", refuses_before_the_body),
 ];
 
 async fn takes_many_small_ones(ctx: &Ctx) -> CaseResult {
@@ -118,10 +128,31 @@ async fn refuses_other_offsets(ctx: &Ctx) -> CaseResult {
         ctx.send(&patch).await?.expect_status(409).at(format_args!("Upload-Offset: {offset}"))?;
         ctx.expect_tus_offset(&upload, 40).await.at(format_args!("after Upload-Offset: {offset}"))?;
     }
-    // The refusal needs no body: it comes before one is sent.
-    let mut wire = ctx.stalled(&upload.patch_at(41).length(1000), b"").await?;
-    wire.answer_within(Duration::from_secs(5)).await.at("before the body")?.expect_status(409)?;
     ctx.tus_finish(&upload, &body, 40).await
+}
+
+async fn refuses_before_the_body(ctx: &Ctx) -> CaseResult {
+    let (upload, body) = ctx.tus_begun(100, 40).await?;
+    let unknown = ctx.unknown().await?;
+    for (what, head) in [
+        ("a wrong offset", upload.patch_at(41).length(59)),
+        ("more than is left", upload.patch_at(40).length(1000)),
+        ("an unknown upload", unknown.patch_at(0).length(60)),
+        ("no media type", upload.request("PATCH").header("Upload-Offset", 40).length(60)),
+    ] {
+        let mut wire = ctx.stalled(&head, b"").await?;
+        wire.answer_within(Duration::from_secs(5)).await.at(what)?.expect_refused().at(what)?;
+    }
+    ctx.tus_finish(&upload, &body, 40).await
+}
+
+async fn media_types_have_no_case(ctx: &Ctx) -> CaseResult {
+    for kind in [OFFSET_OCTET_STREAM.to_ascii_uppercase(), "Application/Offset+Octet-Stream".to_owned()] {
+        let (upload, body) = ctx.tus_file(10).await?;
+        let patch = upload.request("PATCH").header("Upload-Offset", 0).header("Content-Type", &kind);
+        ctx.expect_patched(&patch.body(body), 10).await.at(kind)?;
+    }
+    Ok(())
 }
 
 async fn knows_nothing(ctx: &Ctx) -> CaseResult {
@@ -139,10 +170,5 @@ async fn tells_the_new_offset(ctx: &Ctx) -> CaseResult {
         crate::case::expect(answer.body.is_empty(), "no body with 204", answer.body.len())?;
         ctx.expect_tus_offset(&upload, to).await?;
     }
-    // Parameters of the media type change nothing.
-    let (upload, body) = ctx.tus_file(10).await?;
-    let patch = upload.request("PATCH").header("Upload-Offset", 0);
-    let patch = patch.header("Content-Type", OFFSET_OCTET_STREAM.to_ascii_uppercase()).body(body);
-    ctx.expect_patched(&patch, 10).await.at("a media type in capitals")?;
     Ok(())
 }

@@ -8,8 +8,16 @@ use crate::tus::slice;
 pub(super) const CASES: &[Case] = &[
     case!(["TUS-97"], "the last PATCH may be repeated after its answer was lost", repeats_the_last),
     case!(["TUS-98"], "a body beyond Upload-Length is refused, and the upload is sound", refuses_the_surplus),
-    case!(["TUS-98"], "chunks beyond Upload-Length are refused, and the upload is sound", refuses_surplus_chunks),
-    case!(["TUS-98"], "bytes behind a complete upload are refused, and the file stays", refuses_bytes_behind_the_end),
+    case!(
+        ["TUS-98"],
+        "chunks beyond Upload-Length are refused, and the upload is sound",
+        refuses_surplus_chunks
+    ),
+    case!(
+        ["TUS-98"],
+        "bytes behind a complete upload are refused, and the file stays",
+        refuses_bytes_behind_the_end
+    ),
 ];
 
 async fn repeats_the_last(ctx: &Ctx) -> CaseResult {

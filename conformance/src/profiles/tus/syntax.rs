@@ -7,7 +7,11 @@ use crate::ctx::Ctx;
 use crate::tus::{OFFSET_OCTET_STREAM, expect_not_created};
 
 pub(super) const CASES: &[Case] = &[
-    case!(["TUS-7"], "a PATCH whose Upload-Offset is no number is refused and writes nothing", refuses_bad_offsets),
+    case!(
+        ["TUS-7"],
+        "a PATCH whose Upload-Offset is no number is refused and writes nothing",
+        refuses_bad_offsets
+    ),
     case!(["TUS-8"], "a creation whose Upload-Length is no number is refused", refuses_bad_lengths),
     case!(["TUS-9"], "a field that is given twice is refused", refuses_repeated_fields),
     case!(["TUS-10"], "offsets and lengths are told in digits", tells_digits),
@@ -39,7 +43,9 @@ async fn refuses_bad_offsets(ctx: &Ctx) -> CaseResult {
 }
 
 async fn refuses_bad_lengths(ctx: &Ctx) -> CaseResult {
-    for value in ["-1", "+1", "1.0", "0x1", "1 0", "one", "", "18446744073709551616", "99999999999999999999999"] {
+    for value in
+        ["-1", "+1", "1.0", "0x1", "1 0", "one", "", "18446744073709551616", "99999999999999999999999"]
+    {
         let answer = ctx.send(&ctx.post().header("Upload-Length", value)).await?;
         expect_not_created(&answer).at(format_args!("Upload-Length: {value:?}"))?;
     }

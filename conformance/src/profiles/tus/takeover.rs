@@ -17,7 +17,11 @@ pub(super) const CASES: &[Case] = &[
     case!(["TUS-96"], "a writer that was taken over hears 423 or 409, or nothing", loser_may_retry),
     case!(["TUS-96"], "late bytes of a writer that was taken over change nothing", late_bytes_change_nothing),
     case!(["TUS-96"], "HEAD lets a PATCH that is still receiving live", polling_lets_it_live),
-    case!(["TUS-104"], "of PATCHes that race for one offset one wins, and the upload is sound", races_soundly),
+    case!(
+        ["TUS-104"],
+        "of PATCHes that race for one offset one wins, and the upload is sound",
+        races_soundly
+    ),
 ];
 
 const SIZE: usize = 10_000_000;

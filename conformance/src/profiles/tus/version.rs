@@ -8,7 +8,11 @@ use crate::tus::{Resource, VERSION};
 pub(super) const CASES: &[Case] = &[
     case!(["TUS-3"], "every answer, refusals too, carries Tus-Resumable", marks_every_answer),
     case!(["TUS-5"], "another version is answered 412, and nothing is done", refuses_other_versions),
-    case!(["TUS-5"], "a POST or PATCH without a version is answered 412, and nothing is done", refuses_no_version),
+    case!(
+        ["TUS-5"],
+        "a POST or PATCH without a version is answered 412, and nothing is done",
+        refuses_no_version
+    ),
 ];
 
 async fn marks_every_answer(ctx: &Ctx) -> CaseResult {

@@ -88,7 +88,8 @@ async fn refuses_the_surplus(ctx: &Ctx) -> CaseResult {
 
 async fn takes_deferred(ctx: &Ctx) -> CaseResult {
     let body = noise("deferred", 1000);
-    let answer = ctx.send(&with_body(ctx.post().header("Upload-Defer-Length", 1), &body.slice(..400))).await?;
+    let answer =
+        ctx.send(&with_body(ctx.post().header("Upload-Defer-Length", 1), &body.slice(..400))).await?;
     let upload = ctx.resource(&answer)?;
     expect_eq("Upload-Offset", &400, &answer.number("upload-offset")?)?;
     ctx.expect_patched(&upload.patch(&body, 400, 1000).header("Upload-Length", 1000), 1000).await?;
