@@ -27,11 +27,19 @@ use crate::{
     leases::local::LocalLeases,
     ledger::sqlite::SqliteLedger,
     telemetry::{LogHandle, Metrics},
-    wire::{House, Realm, cors::Cors, front, reply::Reply},
+    wire::{
+        Access, Create, Door, House, Realm,
+        cors::Cors,
+        front,
+        peer::{Limiter, Proxies},
+        reply::Reply,
+    },
 };
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// Time between two scans for blobs that no upload refers to; the first is at the start.
+const ORPHANS_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// What the example uploads.
 const HELLO: &str = "Hello, Plimsoll";
 /// A peer that vanished is noticed after so long without a byte.
@@ -89,6 +97,7 @@ pub fn settings(config: &Config) -> Settings {
         body_gap: limits.body_gap.duration(),
         fence_timeout: limits.fence_timeout.duration(),
         silent_writer: limits.silent_writer.duration(),
+        partial_expires: config.tus.partial_expires.duration(),
         incomplete_expires: limits.incomplete_expires.duration(),
         retention: (!age.is_zero()).then_some(age),
     }
@@ -99,11 +108,38 @@ pub fn settings(config: &Config) -> Settings {
 /// # Errors
 /// When a secret file cannot be read or made, or holds nothing.
 pub fn realms(config: &Config) -> Result<Vec<Realm>, ServeError> {
-    let realm = |base: config::SlotBase| {
-        let secrets = base.secrets.iter().map(|secret| secret.expose().to_vec()).collect();
-        Ok(Realm { base_path: base.base_path.as_str().to_owned(), keys: Keyring::new(secrets)? })
+    let keys = |secrets: &[config::Secret]| {
+        Keyring::new(secrets.iter().map(|secret| secret.expose().to_vec()).collect())
     };
-    config.resolve_secrets()?.into_iter().map(realm).collect()
+    let bases = config.resolve_secrets()?;
+    let mut realms = Vec::new();
+    for base in &bases {
+        realms.push(Realm {
+            base_path: base.base_path.as_str().to_owned(),
+            keys: keys(&base.secrets)?,
+            door: Door::Slots,
+            may_delete_complete: config.slots.delete_complete,
+        });
+    }
+    let tus = &config.tus;
+    if tus.enabled {
+        realms.push(Realm {
+            base_path: tus.base_path.as_str().to_owned(),
+            keys: keys(&config.grant_secrets()?)?,
+            door: Door::Files {
+                create: match tus.create {
+                    config::Create::Grant => Create::Grant,
+                    config::Create::Open => Create::Open,
+                },
+                access: match tus.access {
+                    config::Access::Url => Access::Url,
+                    config::Access::Grant => Access::Grant,
+                },
+            },
+            may_delete_complete: tus.delete_complete,
+        });
+    }
+    Ok(realms)
 }
 
 /// Run until a signal ends it.
@@ -145,8 +181,17 @@ pub async fn serve(config: &Config, log: &LogHandle) -> Result<(), ServeError> {
             .unwrap_or(HeaderValue::from_static("*")),
         max_age: config.cors.max_age.duration().as_secs(),
     };
-    let house =
-        Arc::new(House { engine: engine.clone(), realms, clock, metrics: Arc::clone(&metrics), cors });
+    let house = Arc::new(House {
+        engine: engine.clone(),
+        realms,
+        clock,
+        metrics: Arc::clone(&metrics),
+        cors,
+        public_url: config.server.public_url.as_ref().map(|url| url.as_str().to_owned()),
+        proxies: Proxies(config.server.trusted_proxies.clone()),
+        creations: Limiter::per_minute(config.tus.creations_per_minute),
+        max_size: config.store.max_size.bytes(),
+    });
     let figures = if config.metrics.enabled {
         Some(serve_metrics(config.metrics.listen, Arc::clone(&metrics))?)
     } else {
@@ -264,14 +309,20 @@ async fn stop_on_signal(handle: ServerHandle, listener: Socket, engine: Engine, 
 }
 
 async fn sweep(engine: Engine, interval: Duration) {
-    match engine.sweep_orphans().await {
-        Ok(0) => {}
-        Ok(deleted) => tracing::info!(deleted, "deleted blobs that no upload refers to"),
-        Err(error) => tracing::error!(%error, "looking for orphaned blobs"),
-    }
     let mut ticks = tokio::time::interval(interval);
+    let mut orphans = tokio::time::interval(ORPHANS_EVERY);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = orphans.tick() => {
+                match engine.sweep_orphans().await {
+                    Ok(0) => {}
+                    Ok(deleted) => tracing::info!(deleted, "deleted blobs that no upload refers to"),
+                    Err(error) => tracing::error!(%error, "looking for orphaned blobs"),
+                }
+                continue;
+            }
+        }
         match engine.sweep().await {
             Ok(swept) if swept.expired + swept.retired > 0 => {
                 tracing::info!(expired = swept.expired, retired = swept.retired, "swept");

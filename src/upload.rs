@@ -105,6 +105,18 @@ impl Gone {
     }
 }
 
+/// How an upload comes by its bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// From its writers, and it is a file of its own.
+    #[default]
+    Single,
+    /// From its writers, to become a part of others; never served by itself.
+    Partial,
+    /// From these partial uploads, in this order.
+    Final(Vec<Name>),
+}
+
 /// What the client said of the file when it began; returned, never interpreted as a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
@@ -116,6 +128,10 @@ pub struct About {
     pub owner: Option<String>,
     /// When the complete file may be removed, where the credential says so.
     pub retain_until: Option<Timestamp>,
+    /// tus `Upload-Metadata` as it came, to be returned byte for byte.
+    pub metadata: Option<String>,
+    /// tus `Upload-Concat` as it came.
+    pub concat: Option<String>,
 }
 
 /// One row of the ledger.
@@ -137,6 +153,8 @@ pub struct Upload {
     pub blob: BlobKey,
     /// The store's own state at `offset`.
     pub blob_state: BlobState,
+    /// Whose bytes it holds.
+    pub kind: Kind,
     /// The client's description.
     pub about: About,
     /// When the first byte was recorded.

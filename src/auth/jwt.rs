@@ -73,10 +73,6 @@ pub fn mint(keys: &Keyring, claims: &SlotClaims) -> Result<String, MintError> {
     if claims.filename.is_empty() || claims.filename.contains('\0') {
         return Err(MintError::Filename);
     }
-    let second = |ms: i64| {
-        let second = ms.div_euclid(1000);
-        (0..=LATEST_SECOND).contains(&second).then_some(second).ok_or(MintError::Time)
-    };
     let wire = Wire {
         sub: claims.subject.as_deref(),
         iat: second(claims.issued_at_ms)?,
@@ -89,6 +85,12 @@ pub fn mint(keys: &Keyring, claims: &SlotClaims) -> Result<String, MintError> {
     };
     let header = Header::new(Algorithm::HS256);
     jsonwebtoken::encode(&header, &wire, &keys.newest.sign).map_err(|_| MintError::Signing)
+}
+
+/// A NumericDate of whole seconds, rounded down.
+pub(super) fn second(ms: i64) -> Result<i64, MintError> {
+    let second = ms.div_euclid(1000);
+    (0..=LATEST_SECOND).contains(&second).then_some(second).ok_or(MintError::Time)
 }
 
 /// Judges a token of three parts. Signature first, then path, size and times, so that [`Denied::Expired`] says that all
@@ -124,6 +126,7 @@ pub(super) fn verify(
         scheme: Scheme::Jwt,
         subject: text("sub", "the claim sub is not text")?.map(str::to_owned),
         size: Some(signed),
+        max_size: None,
         filename: Some(filename.to_owned()),
         content_type: text("filetype", "the claim filetype is not text")?.map(str::to_owned),
         issued_at_ms: time("iat", "the claim iat is not a time")?,
@@ -154,7 +157,7 @@ pub(super) fn verify(
 }
 
 /// The claims, once one of the ring's secrets has vouched for them.
-fn signed_claims(keys: &Keyring, carrier: Carrier, token: &str) -> Result<Value, Denied> {
+pub(super) fn signed_claims(keys: &Keyring, carrier: Carrier, token: &str) -> Result<Value, Denied> {
     let malformed = |why| Denied::Malformed { carrier, why };
     let header = jsonwebtoken::decode_header(token)
         .map_err(|_| malformed("the JWT's header is not readable or names an unknown algorithm"))?;
@@ -184,7 +187,7 @@ fn signed_claims(keys: &Keyring, carrier: Carrier, token: &str) -> Result<Value,
 }
 
 /// [AUT-27] A length in bytes: a whole number, be it written as a float.
-fn whole_bytes(value: &Value) -> Option<u64> {
+pub(super) fn whole_bytes(value: &Value) -> Option<u64> {
     let Value::Number(number) = value else { return None };
     if let Some(whole) = number.as_u64() {
         return Some(whole);
@@ -200,7 +203,7 @@ fn whole_bytes(value: &Value) -> Option<u64> {
 }
 
 /// [AUT-27] A NumericDate of RFC 7519, seconds since the Unix epoch with or without a fraction, as milliseconds.
-fn epoch_ms(value: &Value) -> Option<i64> {
+pub(super) fn epoch_ms(value: &Value) -> Option<i64> {
     let Value::Number(number) = value else { return None };
     if let Some(second) = number.as_i64() {
         return (0..=LATEST_SECOND).contains(&second).then(|| second * 1000);

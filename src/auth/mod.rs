@@ -26,8 +26,10 @@ mod jwt;
 mod slot_token;
 #[cfg(test)]
 mod tests;
+mod upload_grant;
 
 pub use jwt::{MintError, SlotClaims, mint};
+pub use upload_grant::{GrantClaims, authorize_grant, mint_grant};
 
 /// Longest credential looked at, in bytes. Prosody's JWT for a name of 1,000 emoji stays below 8 KiB.
 const LONGEST_CREDENTIAL: usize = 16 * 1024;
@@ -124,6 +126,10 @@ pub enum Scheme {
     V2,
     /// A JWT of Prosody's mod_http_file_share, or one of our own [`mint`].
     Jwt,
+    /// A JWT that lets its subject create uploads, of [`mint_grant`].
+    Grant,
+    /// The unguessable URL of an upload, where the configuration lets it suffice.
+    Url,
 }
 
 impl Scheme {
@@ -133,6 +139,8 @@ impl Scheme {
             Self::V1 => "v1",
             Self::V2 => "v2",
             Self::Jwt => "jwt",
+            Self::Grant => "grant",
+            Self::Url => "url",
         }
     }
 }
@@ -152,6 +160,8 @@ pub struct Grant {
     pub subject: Option<String>,
     /// The signed length of the complete file in bytes.
     pub size: Option<u64>,
+    /// The largest complete length in bytes, where the credential bounds it instead of fixing it.
+    pub max_size: Option<u64>,
     /// The file's name as the uploader gave it. Untrusted text: never a path in storage.
     pub filename: Option<String>,
     /// The signed media type, where the token names one. Untrusted text.
@@ -162,6 +172,24 @@ pub struct Grant {
     pub expires_at_ms: Option<i64>,
     /// When the finished file may be deleted, where the token says so.
     pub retain_until_ms: Option<i64>,
+}
+
+impl Grant {
+    /// What the unguessable URL of an upload grants by itself.
+    #[must_use]
+    pub fn of_url() -> Self {
+        Self {
+            scheme: Scheme::Url,
+            subject: None,
+            size: None,
+            max_size: None,
+            filename: None,
+            content_type: None,
+            issued_at_ms: None,
+            expires_at_ms: None,
+            retain_until_ms: None,
+        }
+    }
 }
 
 /// Why a request got no [`Grant`]. Holds neither secret nor token text, so it may be logged and shown.
@@ -194,6 +222,14 @@ pub fn authorize(keys: &Keyring, presented: &Presented<'_>, now_ms: i64) -> Resu
         Credential::Jwt { carrier, token } => jwt::verify(keys, presented, carrier, &token, now_ms),
         Credential::V2(hex) => slot_token::verify_v2(keys, presented, &hex),
         Credential::V1(hex) => slot_token::verify_v1(keys, presented, &hex),
+    }
+}
+
+/// The JWT that a request presents, and where.
+fn jwt_of<'a>(presented: &Presented<'a>) -> Result<(Carrier, Cow<'a, str>), Denied> {
+    match strongest(presented)? {
+        Credential::Jwt { carrier, token } => Ok((carrier, token)),
+        Credential::V2(_) | Credential::V1(_) => Err(malformed_query("a grant is a JWT")),
     }
 }
 

@@ -112,6 +112,7 @@ fn grant(scheme: Scheme, path: &str, length: u64, content_type: Option<&str>) ->
         scheme,
         subject: None,
         size: Some(length),
+        max_size: None,
         filename: (!name.is_empty()).then(|| name.to_owned()),
         content_type: content_type.filter(|named| !named.is_empty()).map(str::to_owned),
         issued_at_ms: None,

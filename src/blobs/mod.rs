@@ -43,6 +43,9 @@ pub trait Blobs: Send + Sync + std::fmt::Debug {
         length: Option<u64>,
     ) -> Result<Box<dyn BlobWriter>, Fault>;
 
+    /// Make a durable blob of others, whole, in this order: `(key, length)`. Without copying where the store can.
+    async fn concatenate(&self, key: &BlobKey, parts: &[(BlobKey, u64)]) -> Result<Durable, Fault>;
+
     /// The bytes of `range`, in pieces.
     async fn read(
         &self,

@@ -1,9 +1,10 @@
-//! The command line: `plimsoll [--config FILE] [serve|check|slot|config]`.
+//! The command line: `plimsoll [--config FILE] [serve|check|slot|grant|config]`.
 //!
 //! It takes its arguments, environment, clock and outputs from outside, so that a test runs it whole. What it
 //! cannot do itself (serve, open a ledger) comes in as [`Hooks`] from the composition root.
 
 mod check;
+mod grant;
 mod slot;
 
 use std::{
@@ -94,6 +95,15 @@ enum Command {
         /// Name or path of the file; the URL gets its last part
         name: String,
     },
+    /// Print a token that lets its holder create uploads at [tus] base_path
+    Grant {
+        /// Who may upload
+        #[arg(long, value_name = "NAME")]
+        user: String,
+        /// Largest upload, such as "100 MiB" [default: what the server takes]
+        #[arg(long, value_name = "BYTES")]
+        max_size: Option<Size>,
+    },
     /// Print a configuration file with every key, its default and its meaning
     Config,
 }
@@ -175,6 +185,11 @@ fn command(
             writeln!(err, "# Upload, and download again:")?;
             writeln!(err, "{}", curl_upload(&request.name, request.media_type.as_deref(), &slot.put_url))?;
             writeln!(err, "{}", curl_download(&request.name, &slot.get_url))?;
+            Ok(())
+        }
+        Command::Grant { user, max_size } => {
+            writeln!(out, "{}", grant::mint(&loaded.config, &user, max_size, clock.now())?)?;
+            writeln!(err, "# Send it as: Authorization: Bearer TOKEN")?;
             Ok(())
         }
         // Printed above: it has to work without a usable configuration.

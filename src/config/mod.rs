@@ -30,7 +30,8 @@ pub use load::{ConfigError, ENV_PREFIX, Loaded, Place, Problem, load};
 pub use secrets::{SecretsError, SlotBase};
 pub use units::{Period, Size};
 pub use values::{
-    AllowOrigin, BasePath, Cidr, Durability, LedgerUrl, LogFilter, LogFormat, MASK, PublicUrl, Secret,
+    Access, AllowOrigin, BasePath, Cidr, Create, Durability, LedgerUrl, LogFilter, LogFormat, MASK,
+    PublicUrl, Secret,
 };
 
 use setting::{Raw, Setting};
@@ -179,6 +180,8 @@ section! {
         secrets: Vec<Secret> = Vec::new();
         /// File with one secret a line, every byte of the line counting. Empty lines are skipped.
         secret_file: Option<PathBuf> = None, example "\"/etc/plimsoll/slot-secrets\"";
+        /// Whether the holder of a slot's token may delete the file when it is complete.
+        delete_complete: bool = false;
         /// How long a token that `plimsoll slot` prints can start an upload.
         token_lifetime: Period = Period::hours(1);
     }
@@ -195,6 +198,35 @@ section! {
         secrets: Vec<Secret> = Vec::new(), example "[]";
         /// As in [slots].
         secret_file: Option<PathBuf> = None, example "\"/etc/plimsoll/slot-secrets-two\"";
+    }
+}
+
+section! {
+    /// tus uploads, created by POST at a path of their own. Every upload's URL speaks tus, slots included.
+    ["tus"] struct Tus {
+        /// Whether there is such a path.
+        enabled: bool = true;
+        /// First part of the path of these uploads, between `public_url` and their ids.
+        base_path: BasePath = BasePath::files();
+        /// Who may create: "grant" asks for a token of `plimsoll grant`, "open" lets everybody in.
+        create: Create = Create::Grant;
+        /// Who may go on, read and delete: "url" whoever knows the unguessable URL, "grant" only who holds a
+        /// grant of the subject that created the upload.
+        access: Access = Access::Url;
+        /// Secret of the grants. With no secret here at all those of [slots] count.
+        secret: Option<Secret> = None, example "\"a secret of the application that hands out grants\"";
+        /// Further secrets, as in [slots].
+        secrets: Vec<Secret> = Vec::new();
+        /// File with one secret a line, as in [slots].
+        secret_file: Option<PathBuf> = None, example "\"/etc/plimsoll/grant-secrets\"";
+        /// How long a grant of `plimsoll grant` is good.
+        grant_lifetime: Period = Period::hours(24);
+        /// Uploads that one address may create in a minute without a grant. IPv6 counts by /64. 0: no limit.
+        creations_per_minute: u32 = 600;
+        /// How long a complete partial upload waits to become part of a final one.
+        partial_expires: Period = Period::hours(24);
+        /// Whether whoever may write an upload may delete it when it is complete.
+        delete_complete: bool = true;
     }
 }
 
@@ -264,6 +296,7 @@ pub struct Config {
     pub slots: Slots,
     /// The `[[slots.also]]` tables; [`Config::resolve_secrets`] merges them with `slots`.
     pub slots_also: Vec<SlotsAlso>,
+    pub tus: Tus,
     pub limits: Limits,
     pub retention: Retention,
     pub cors: Cors,
@@ -275,12 +308,13 @@ const ALSO: &str = "also";
 
 impl Config {
     /// The sections that stand once in a file, in the order in which they are printed.
-    fn sections(&self) -> [&dyn Section; 9] {
+    fn sections(&self) -> [&dyn Section; 10] {
         [
             &self.server,
             &self.store,
             &self.ledger,
             &self.slots,
+            &self.tus,
             &self.limits,
             &self.retention,
             &self.cors,
@@ -290,11 +324,12 @@ impl Config {
     }
 
     fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
-        let all: [&mut dyn Section; 9] = [
+        let all: [&mut dyn Section; 10] = [
             &mut self.server,
             &mut self.store,
             &mut self.ledger,
             &mut self.slots,
+            &mut self.tus,
             &mut self.limits,
             &mut self.retention,
             &mut self.cors,

@@ -81,6 +81,19 @@ impl Config {
         Ok(bases)
     }
 
+    /// The secrets of grants: those of `[tus]`, or else those of `[slots]`; there is at least one.
+    ///
+    /// # Errors
+    /// As [`Config::resolve_secrets`].
+    pub fn grant_secrets(&self) -> Result<Vec<Secret>, SecretsError> {
+        let tus = &self.tus;
+        if has_secret(tus.secret.as_ref(), &tus.secrets, tus.secret_file.as_ref()) {
+            return gather(tus.secret.as_ref(), &tus.secrets, tus.secret_file.as_deref());
+        }
+        let slots = self.resolve_secrets()?.into_iter().next().map(|base| base.secrets);
+        slots.ok_or_else(|| SecretsError::Empty { path: self.generated_secret_path() })
+    }
+
     /// True when no secret is configured, so that the server makes and keeps one.
     #[must_use]
     pub fn secret_is_generated(&self) -> bool {

@@ -73,7 +73,7 @@ const SMALLEST_WINDOW: Size = Size::of(65_535);
 const MOST_THREADS: u32 = 1024;
 
 fn bounds(config: &Config, checks: &mut Checks<'_>) {
-    let Config { server, store, limits, slots, .. } = config;
+    let Config { server, store, limits, slots, tus, .. } = config;
     let byte = Size::of(1);
     checks.size(("store", "max_size"), store.max_size, byte, LARGEST_FILE);
     checks.size(("store", "reserve"), store.reserve, Size::of(0), LARGEST_FILE);
@@ -90,6 +90,8 @@ fn bounds(config: &Config, checks: &mut Checks<'_>) {
         ("server", "header_timeout", server.header_timeout),
         ("store", "checkpoint_interval", store.checkpoint_interval),
         ("slots", "token_lifetime", slots.token_lifetime),
+        ("tus", "grant_lifetime", tus.grant_lifetime),
+        ("tus", "partial_expires", tus.partial_expires),
         ("limits", "body_gap", limits.body_gap),
         ("limits", "incomplete_expires", limits.incomplete_expires),
         ("limits", "fence_timeout", limits.fence_timeout),
@@ -136,6 +138,14 @@ fn relations(config: &Config, checks: &mut Checks<'_>) {
 
 fn slots(config: &Config, checks: &mut Checks<'_>) {
     let mut taken: Vec<&BasePath> = vec![&config.slots.base_path];
+    if config.tus.enabled {
+        if config.tus.base_path.overlaps(&config.slots.base_path) {
+            let wrong = format!("\"{}\" overlaps with [slots] base_path", config.tus.base_path);
+            let advice = "choose paths of which none lies within the other";
+            checks.fail("tus", "base_path", wrong, "a path of its own", advice);
+        }
+        taken.push(&config.tus.base_path);
+    }
     for (at, also) in config.slots_also.iter().enumerate() {
         let section = also_name(at);
         match &also.base_path {

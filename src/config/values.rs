@@ -94,6 +94,59 @@ impl Setting for Durability {
     }
 }
 
+/// A choice between two words, each with its meaning.
+macro_rules! choice {
+    ($(#[doc = $doc:literal])+ $Name:ident, $what:literal, $accepts:literal,
+        $(#[doc = $first_doc:literal])+ $First:ident = $first:literal,
+        $(#[doc = $second_doc:literal])+ $Second:ident = $second:literal) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $Name {
+            $(#[doc = $first_doc])+
+            $First,
+            $(#[doc = $second_doc])+
+            $Second,
+        }
+
+        impl Setting for $Name {
+            const ACCEPTS: &'static str = $accepts;
+
+            fn read(raw: &Raw) -> Result<Self, String> {
+                match raw.text()? {
+                    $first => Ok(Self::$First),
+                    $second => Ok(Self::$Second),
+                    other => Err(format!("{other:?} is no {}", $what)),
+                }
+            }
+
+            fn to_toml(&self) -> Option<String> {
+                Some(quoted(match self {
+                    Self::$First => $first,
+                    Self::$Second => $second,
+                }))
+            }
+        }
+    };
+}
+
+choice!(
+    /// Who may create uploads.
+    Create, "way to create", "\"grant\" or \"open\"",
+    /// Who holds a grant.
+    Grant = "grant",
+    /// Everybody, at a limited rate.
+    Open = "open"
+);
+
+choice!(
+    /// What an upload that was created asks for.
+    Access, "kind of access", "\"url\" or \"grant\"",
+    /// Its unguessable URL.
+    Url = "url",
+    /// A grant of its subject.
+    Grant = "grant"
+);
+
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -277,6 +330,10 @@ impl BasePath {
         Self("/upload".to_owned())
     }
 
+    pub(super) fn files() -> Self {
+        Self("/files".to_owned())
+    }
+
     /// The path: a slash first, none last.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -343,6 +400,14 @@ pub struct Cidr {
 }
 
 impl Cidr {
+    /// The network of `ADDRESS/PREFIX`, or of a single address.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        Self::read(&Raw::Text(text.to_owned()))
+    }
+
     /// True when `address` lies in this network; an IPv4 address may come mapped into IPv6, as a socket that
     /// listens on both delivers it.
     #[must_use]

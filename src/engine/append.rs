@@ -1,10 +1,14 @@
 //! Carries out a write: lease, decide, fence, stream, make durable, commit.
 
-use std::{sync::Arc, time::Instant};
+use std::{ops::Range, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
 
 use super::{
     Counted, Engine, Error, Order, Outcome, Refusal, Source,
     decide::{Plan, Stretch, decide, is_about_progress},
+    digest::Check,
     receive::{Ending, Receiver},
 };
 use crate::{
@@ -13,7 +17,7 @@ use crate::{
     id,
     leases::{Lease, Taken},
     ledger::{Advance, Swap},
-    upload::{BlobKey, BlobState, Generation, Name, Offset, Phase, Upload, UploadId},
+    upload::{BlobKey, BlobState, Generation, Kind, Name, Offset, Phase, Upload, UploadId},
 };
 
 /// How often a write is judged anew because the row changed before it was fenced.
@@ -41,7 +45,7 @@ impl Engine {
         let job = match (plan, upload) {
             (Plan::Already, upload) => return already(upload),
             (Plan::Create(stretch), _) | (Plan::Restart(stretch) | Plan::Continue(stretch), None) => {
-                self.create(order, lease, stretch).await?
+                self.begin(order, lease, stretch).await?
             }
             (Plan::Restart(stretch), Some(upload)) => self.restart(order, lease, upload, stretch).await?,
             (Plan::Continue(stretch), Some(upload)) => self.go_on(order, lease, upload, stretch).await?,
@@ -83,7 +87,7 @@ impl Engine {
         }
     }
 
-    async fn create(&self, order: Order, lease: Lease, stretch: Stretch) -> Result<Job, Error> {
+    async fn begin(&self, order: Order, lease: Lease, stretch: Stretch) -> Result<Job, Error> {
         let now = self.now();
         let upload = Upload {
             name: order.name,
@@ -94,6 +98,7 @@ impl Engine {
             length: stretch.length,
             blob: BlobKey(id::random_hex_128()),
             blob_state: BlobState::default(),
+            kind: order.kind,
             about: order.about,
             created_at: now,
             updated_at: now,
@@ -101,7 +106,7 @@ impl Engine {
             expires_at: None,
         };
         self.parts.metrics.upload_started(order.dialect);
-        self.open(lease, upload, stretch, order.dialect, Record::New).await
+        self.open(lease, upload, stretch, order.dialect, order.check, Record::New).await
     }
 
     async fn restart(
@@ -115,7 +120,7 @@ impl Engine {
         upload.length = stretch.length;
         upload.about.content_type = order.about.content_type.or(upload.about.content_type);
         self.parts.metrics.upload_started(order.dialect);
-        self.open(lease, upload, stretch, order.dialect, Record::Replacing(old)).await
+        self.open(lease, upload, stretch, order.dialect, order.check, Record::Replacing(old)).await
     }
 
     async fn go_on(
@@ -125,9 +130,18 @@ impl Engine {
         mut upload: Upload,
         stretch: Stretch,
     ) -> Result<Job, Error> {
+        let names_length = upload.length.is_none() && stretch.length.is_some();
         upload.length = stretch.length;
-        self.parts.metrics.upload_resumed(order.dialect);
-        self.open(lease, upload, stretch, order.dialect, Record::Same).await
+        let record = if upload.offset == Offset::ZERO {
+            // Nothing was received yet, and so there may be no blob: an upload that was only created has none.
+            Record::Replacing(std::mem::replace(&mut upload.blob, BlobKey(id::random_hex_128())))
+        } else {
+            self.parts.metrics.upload_resumed(order.dialect);
+            Record::Same
+        };
+        let mut job = self.open(lease, upload, stretch, order.dialect, order.check, record).await?;
+        job.receiver.commits.names_length = names_length;
+        Ok(job)
     }
 
     async fn open(
@@ -136,8 +150,10 @@ impl Engine {
         upload: Upload,
         stretch: Stretch,
         dialect: &'static str,
+        check: Check,
         record: Record,
     ) -> Result<Job, Error> {
+        super::name_in_log(&upload);
         let length = stretch.length.or(stretch.end);
         let writer = match record {
             Record::New | Record::Replacing(_) => {
@@ -158,8 +174,8 @@ impl Engine {
             }
         };
         let writer = writer.map_err(|fault| full_or(fault, &self.parts.metrics))?;
-        let commits = Commits { engine: self.clone(), upload, record, in_doubt: false };
-        let receiver = Receiver::new(commits, lease, writer, stretch);
+        let commits = Commits { engine: self.clone(), upload, record, names_length: false, in_doubt: false };
+        let receiver = Receiver::new(commits, lease, writer, stretch, check);
         Ok(Job {
             engine: self.clone(),
             receiver,
@@ -202,6 +218,8 @@ pub(super) struct Commits {
     engine: Engine,
     upload: Upload,
     record: Record,
+    /// Whether this request told the complete length for the first time, which is worth a commit by itself.
+    names_length: bool,
     /// A commit ended in a fault: the ledger may or may not have taken it.
     in_doubt: bool,
 }
@@ -264,7 +282,11 @@ impl Commits {
             next.length = Some(durable.offset.0);
             next.completed_at = Some(now);
             let kept = self.engine.settings.retention.map(|age| now.plus(age));
-            next.expires_at = [kept, next.about.retain_until].into_iter().flatten().min();
+            let partial = match next.kind {
+                Kind::Partial => Some(now.plus(self.engine.settings.partial_expires)),
+                Kind::Single | Kind::Final(_) => None,
+            };
+            next.expires_at = [kept, next.about.retain_until, partial].into_iter().flatten().min();
         } else {
             next.expires_at = Some(now.plus(self.engine.settings.incomplete_expires));
         }
@@ -290,6 +312,7 @@ impl Commits {
         };
         if swap == Swap::Done {
             self.upload = next;
+            self.names_length = false;
             self.now_recorded().await;
         }
         Ok(swap)
@@ -305,6 +328,9 @@ impl Commits {
 
     /// Whether `received` bytes of this blob are what the ledger says.
     pub(super) fn is_current(&self, received: u64) -> bool {
+        if self.names_length {
+            return false;
+        }
         match self.record {
             Record::Same => self.upload.offset.0 == received,
             // Nothing received is nothing to commit: an older blob with bytes is worth more than an empty one.
@@ -318,6 +344,14 @@ impl Commits {
             Record::Same => received.saturating_sub(self.upload.offset.0),
             Record::New | Record::Replacing(_) => received,
         }
+    }
+
+    /// Bytes of the blob that is being written.
+    pub(super) async fn read(
+        &self,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes, Fault>>, Fault> {
+        self.engine.parts.blobs.read(&self.upload.blob, range).await
     }
 
     /// Drop a blob that no row refers to. One that a row may refer to stays for the next scan to judge.
@@ -348,6 +382,9 @@ impl Job {
         let refusal = match ending {
             Ending::Complete => {
                 metrics.upload_finished(dialect, counted.began.elapsed(), commits.upload.offset.0);
+                if commits.upload.kind == Kind::Partial {
+                    engine.assemble_finals_of(&commits.upload.name);
+                }
                 return Ok(Outcome { upload: commits.upload.clone(), is_complete: true });
             }
             Ending::Partial => {
@@ -359,6 +396,8 @@ impl Job {
                 commits.engine.parts.metrics.cut("fault");
                 return Err(full_or(fault, &metrics));
             }
+            Ending::Mismatch => Refusal::ChecksumMismatch,
+            Ending::NoClaim => Refusal::ChecksumMissing,
             Ending::Full => Refusal::StorageFull,
             Ending::TooShort => Refusal::TooShort {
                 received: held,

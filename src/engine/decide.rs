@@ -8,7 +8,7 @@
 //!   Append elsewhere | OffsetMismatch | OffsetMismatch         |  ends at the end | refuse Gone
 //! ```
 
-use crate::upload::{Offset, Phase, Upload};
+use crate::upload::{Kind, Offset, Phase, Upload};
 
 use super::refusal::Refusal;
 
@@ -78,6 +78,10 @@ pub struct Stretch {
 /// The refusal that the client gets.
 pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result<Plan, Refusal> {
     let known = upload.and_then(|u| u.length);
+    // [TUS-85] a concatenation takes no bytes of its own
+    if let Some(Upload { kind: Kind::Final(_), phase: Phase::Receiving | Phase::Complete, .. }) = upload {
+        return Err(Refusal::Final);
+    }
     match upload.map(|u| u.phase) {
         Some(Phase::Gone(why)) => return Err(Refusal::Gone(why)),
         // [ENG-4] complete is for ever
@@ -180,6 +184,7 @@ mod tests {
             length,
             blob: BlobKey(String::new()),
             blob_state: BlobState::default(),
+            kind: Kind::Single,
             about: About::default(),
             created_at: Timestamp(0),
             updated_at: Timestamp(0),

@@ -10,7 +10,9 @@
 //! a forced shutdown), and the bytes that arrived must be committed all the same.
 
 pub mod append;
+pub mod concat;
 pub mod decide;
+pub mod digest;
 mod receive;
 pub mod recover;
 pub mod refusal;
@@ -34,22 +36,33 @@ use futures_util::{
 };
 use tokio::{runtime::Handle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use crate::{
     blobs::Blobs,
     clock::{Clock, Timestamp},
     fault::{Component, Fault},
+    id,
     leases::Leases,
     ledger::{Ledger, Swap},
     telemetry::Metrics,
-    upload::{About, BlobKey, Gone, Name, Phase, Upload},
+    upload::{About, BlobKey, BlobState, Generation, Gone, Kind, Name, Offset, Phase, Upload, UploadId},
 };
 
 pub use decide::{Limits, Start, Write};
 pub use refusal::{Error, Refusal};
 
 /// The body of a request: pieces, then the end or [`Broken`].
-pub type Source = Pin<Box<dyn Stream<Item = Result<Bytes, Broken>> + Send>>;
+pub type Source = Pin<Box<dyn Stream<Item = Result<Piece, Broken>> + Send>>;
+
+/// A piece of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Bytes.
+    Data(Bytes),
+    /// What the trailer claims of them.
+    Claim(digest::Claim),
+}
 
 /// The connection went away in mid-body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +77,10 @@ pub struct Order {
     pub write: Write,
     /// What the client says of the file; counts when the upload is created.
     pub about: About,
+    /// Whether it is a file or a part of one; counts when the upload is created.
+    pub kind: Kind,
+    /// What the client claims of the bytes of this request.
+    pub check: digest::Check,
     /// Who asks, for the metrics.
     pub dialect: &'static str,
 }
@@ -109,6 +126,8 @@ pub struct Settings {
     pub silent_writer: Duration,
     /// Incomplete uploads live for so long after their last progress.
     pub incomplete_expires: Duration,
+    /// Complete partial uploads live for so long.
+    pub partial_expires: Duration,
     /// Complete uploads live for so long; `None` for ever.
     pub retention: Option<Duration>,
 }
@@ -144,7 +163,8 @@ impl Engine {
     /// The refusal of [`decide::decide`], the reason why the body ended early, or a fault.
     pub async fn write(&self, order: Order, source: Source) -> Result<Outcome, Error> {
         let engine = self.clone();
-        let append = AssertUnwindSafe(async move { engine.append(order, source).await }).catch_unwind();
+        let append = AssertUnwindSafe(async move { engine.append(order, source).await }.in_current_span())
+            .catch_unwind();
         let append = append.map(|ended| {
             ended.unwrap_or_else(|_| Err(Fault::new(Component::Blobs, "appending", "it panicked").into()))
         });
@@ -156,7 +176,11 @@ impl Engine {
     /// # Errors
     /// A fault of the ledger.
     pub async fn find(&self, name: &Name) -> Result<Option<Upload>, Error> {
-        Ok(self.parts.ledger.find(name).await?)
+        let found = self.parts.ledger.find(name).await?;
+        if let Some(upload) = &found {
+            name_in_log(upload);
+        }
+        Ok(found)
     }
 
     /// The upload as committed now. A writer at work is asked to commit first; one that has been silent for
@@ -182,12 +206,57 @@ impl Engine {
     /// # Errors
     /// `Unknown`, `Incomplete` or `Gone`, or a fault.
     pub async fn complete(&self, name: &Name) -> Result<Upload, Error> {
-        let upload = self.parts.ledger.find(name).await?.ok_or(Refusal::Unknown)?;
+        let upload = self.find(name).await?.ok_or(Refusal::Unknown)?;
         match upload.phase {
+            // [TUS-83] a part is no file of its own
+            Phase::Complete if upload.kind == Kind::Partial => Err(Refusal::Unknown.into()),
             Phase::Complete => Ok(upload),
             // [ENG-5] incomplete is invisible
             Phase::Receiving => Err(Refusal::Incomplete.into()),
             Phase::Gone(why) => Err(Refusal::Gone(why).into()),
+        }
+    }
+
+    /// Begin an upload of which no byte is there yet.
+    ///
+    /// # Errors
+    /// `TooLarge`, `StorageFull`, `Complete` when the name is taken, or a fault.
+    pub async fn create(&self, order: Order) -> Result<Upload, Error> {
+        if order.write.length == Some(0) {
+            let whole = Write { start: Start::Whole, body: Some(0), ..order.write };
+            let outcome =
+                self.write(Order { write: whole, ..order }, Box::pin(futures_util::stream::empty())).await?;
+            return Ok(outcome.upload);
+        }
+        let limits = self.limits();
+        let nothing = Write { start: Start::At(Offset::ZERO), body: Some(0), ..order.write };
+        decide::decide(None, &nothing, &limits)?;
+        if limits.room.zip(order.write.length).is_some_and(|(room, length)| room < length) {
+            return Err(Refusal::StorageFull.into());
+        }
+        let now = self.now();
+        let upload = Upload {
+            name: order.name,
+            id: UploadId(id::random_hex_128()),
+            phase: Phase::Receiving,
+            generation: Generation::FIRST,
+            offset: Offset::ZERO,
+            length: order.write.length,
+            blob: BlobKey(id::random_hex_128()),
+            blob_state: BlobState::default(),
+            kind: order.kind,
+            about: order.about,
+            created_at: now,
+            updated_at: now,
+            completed_at: None,
+            expires_at: Some(now.plus(self.settings.incomplete_expires)),
+        };
+        match self.parts.ledger.record(upload.clone()).await? {
+            Swap::Done => {
+                self.parts.metrics.upload_started(order.dialect);
+                Ok(upload)
+            }
+            Swap::Fenced => Err(Refusal::Complete.into()),
         }
     }
 
@@ -283,6 +352,11 @@ impl Engine {
     fn is_live(&self, blob: &BlobKey) -> bool {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).contains(blob)
     }
+}
+
+/// Put an upload's id into the log lines of the request at hand.
+fn name_in_log(upload: &Upload) {
+    tracing::Span::current().record("upload", upload.id.0.as_str());
 }
 
 /// An append. Polled by whoever asked for it, and handed to the runtime when that one goes away.

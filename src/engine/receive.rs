@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Broken, Source, append::Commits, decide::Stretch};
+use super::{
+    Broken, Piece, Source,
+    append::Commits,
+    decide::Stretch,
+    digest::{Check, Claim, Running},
+};
 use crate::{
     blobs::{BlobWriter, Durable},
     fault::Fault,
@@ -37,6 +41,10 @@ pub(super) enum Ending {
     Stopping,
     /// The disk reserve was reached.
     Full,
+    /// The bytes are not what the client claimed.
+    Mismatch,
+    /// The claim that was announced did not come.
+    NoClaim,
     /// Ours.
     Fault(Fault),
 }
@@ -57,6 +65,9 @@ pub(super) struct Receiver {
     stretch: Stretch,
     /// Bytes of the upload that the store has, from byte 0.
     received: u64,
+    check: Check,
+    /// The checksum of what this request brought, when the claim is known from the beginning.
+    running: Option<Running>,
     /// Asked for, to be answered (by being dropped) after the next checkpoint.
     asked: Vec<CheckpointRequest>,
     /// To be answered after the checkpoint that runs.
@@ -72,13 +83,25 @@ pub(super) struct Finished {
 }
 
 impl Receiver {
-    pub(super) fn new(commits: Commits, lease: Lease, writer: Box<dyn BlobWriter>, stretch: Stretch) -> Self {
+    pub(super) fn new(
+        commits: Commits,
+        lease: Lease,
+        writer: Box<dyn BlobWriter>,
+        stretch: Stretch,
+        check: Check,
+    ) -> Self {
+        let running = match &check {
+            Check::Claimed(claim) => Some(Running::new(claim.algorithm)),
+            Check::None | Check::InTrailer => None,
+        };
         Self {
             commits,
             lease,
             writer,
             stretch,
             received: stretch.from.0,
+            check,
+            running,
             asked: Vec::new(),
             answering: Vec::new(),
             sync_failed: false,
@@ -111,7 +134,10 @@ impl Receiver {
         tokio::pin!(ended);
         loop {
             // [ENG-6] checkpoints while data arrives: when asked, by bytes, by time
-            if sync.is_none() {
+            // [TUS-70] but nothing is committed of bytes whose checksum is still to be seen
+            if self.check != Check::None {
+                self.asked.clear();
+            } else if sync.is_none() {
                 let due = self.commits.uncommitted(self.received) >= settings.checkpoint_bytes
                     || last_commit.elapsed() >= settings.checkpoint_interval;
                 // [ENG-11] when all of it is here the end of the body decides, not a checkpoint
@@ -173,9 +199,15 @@ impl Receiver {
     }
 
     /// Write one piece; `Some` when it was the last.
-    async fn take(&mut self, piece: Option<Result<Bytes, Broken>>) -> Option<Ending> {
+    async fn take(&mut self, piece: Option<Result<Piece, Broken>>) -> Option<Ending> {
         let mut data = match piece {
-            Some(Ok(data)) => data,
+            Some(Ok(Piece::Data(data))) => data,
+            Some(Ok(Piece::Claim(claim))) => {
+                if self.check == Check::InTrailer {
+                    self.check = Check::Claimed(claim);
+                }
+                return None;
+            }
             Some(Err(Broken)) => return Some(Ending::Broken),
             None => return Some(self.ended()),
         };
@@ -186,6 +218,9 @@ impl Receiver {
             data.truncate(usize::try_from(room).unwrap_or(usize::MAX));
         }
         let size = data.len() as u64;
+        if let Some(running) = &mut self.running {
+            running.update(&data);
+        }
         if let Err(fault) = self.writer.write(data).await {
             return Some(Ending::Fault(fault));
         }
@@ -256,6 +291,38 @@ impl Receiver {
         self.stretch.length == Some(self.received)
     }
 
+    /// What the claim makes of an ending: `Err` when nothing of this request may be committed.
+    async fn verify(&mut self, ending: Ending) -> Result<Ending, Ending> {
+        let clean = matches!(ending, Ending::Complete | Ending::Partial);
+        match (std::mem::take(&mut self.check), clean) {
+            (Check::None, _) => Ok(ending),
+            (_, false) => Err(ending),
+            (Check::InTrailer, true) => Err(Ending::NoClaim),
+            (Check::Claimed(claim), true) => {
+                let value = match self.running.take() {
+                    Some(running) => Ok(running.value()),
+                    None => self.read_back(&claim).await,
+                };
+                match value {
+                    Ok(value) if value == claim.value => Ok(ending),
+                    Ok(_) => Err(Ending::Mismatch),
+                    Err(fault) => Err(Ending::Fault(fault)),
+                }
+            }
+        }
+    }
+
+    /// A claim in a trailer names its algorithm when the bytes are gone, so they are read again.
+    async fn read_back(&mut self, claim: &Claim) -> Result<Vec<u8>, Fault> {
+        self.writer.checkpoint().await?.await?;
+        let mut bytes = self.commits.read(self.stretch.from.0..self.received).await?;
+        let mut running = Running::new(claim.algorithm);
+        while let Some(piece) = bytes.next().await {
+            running.update(&piece?);
+        }
+        Ok(running.value())
+    }
+
     /// Make durable and commit what the ending asks for.
     async fn conclude(&mut self, ending: Ending) -> Ending {
         let is_cut = matches!(
@@ -264,6 +331,14 @@ impl Receiver {
         );
         // [ENG-11] all of it is here: that the connection goes a moment later changes nothing
         let ending = if is_cut && self.is_all_here() { Ending::Complete } else { ending };
+        let ending = match self.verify(ending).await {
+            Ok(ending) => ending,
+            Err(ending) => {
+                // The bytes stay behind the ledger's offset, as a torn tail that the next append cuts off.
+                self.received = self.stretch.from.0;
+                return ending;
+            }
+        };
         if !matches!(ending, Ending::Complete) {
             if !matches!(ending, Ending::Partial) {
                 self.writer.release().await;

@@ -9,7 +9,7 @@ use crate::{
     blobs::Durable,
     id,
     ledger::{Advance, Swap},
-    upload::{BlobKey, Offset, Phase, Upload},
+    upload::{BlobKey, Kind, Offset, Phase, Upload},
 };
 
 /// Rows of one page.
@@ -38,6 +38,10 @@ impl Engine {
             after = Some(last.name.clone());
             for upload in page {
                 found.receiving += 1;
+                if let Kind::Final(_) = upload.kind {
+                    self.assemble_in_background(upload);
+                    continue;
+                }
                 if self.mend(&upload).await? {
                     found.lowered += 1;
                 }
@@ -47,6 +51,9 @@ impl Engine {
 
     /// [ENG-2] the ledger's offset never exceeds the bytes
     async fn mend(&self, upload: &Upload) -> Result<bool, Error> {
+        if upload.offset == Offset::ZERO {
+            return Ok(false);
+        }
         let held = self.parts.blobs.durable_length(&upload.blob, &upload.blob_state).await?;
         if held.is_some_and(|held| held >= upload.offset.0) {
             return Ok(false);

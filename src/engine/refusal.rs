@@ -97,6 +97,21 @@ pub enum Refusal {
         /// Bytes held now.
         held: Offset,
     },
+    /// A concatenation takes no bytes of its own.
+    #[error("this upload is made of others and cannot be written")]
+    Final,
+    /// A part of a concatenation is not a partial upload that may be used.
+    #[error("part {index} of the concatenation is not a partial upload of yours")]
+    BadPart {
+        /// Which one, from 0.
+        index: usize,
+    },
+    /// The bytes are not those that the checksum was made of; none of this request is kept.
+    #[error("the checksum does not match the bytes")]
+    ChecksumMismatch,
+    /// A checksum was announced as a trailer and did not come; none of this request is kept.
+    #[error("the announced checksum did not come")]
+    ChecksumMissing,
     /// The configuration does not let clients delete such an upload.
     #[error("this upload may not be deleted")]
     Forbidden,
@@ -123,6 +138,10 @@ impl Refusal {
             Self::Stalled { .. } => "stalled",
             Self::Broken { .. } => "broken",
             Self::Stopping { .. } => "stopping",
+            Self::Final => "final",
+            Self::BadPart { .. } => "bad-part",
+            Self::ChecksumMismatch => "checksum-mismatch",
+            Self::ChecksumMissing => "checksum-missing",
             Self::Forbidden => "forbidden",
         }
     }
@@ -157,6 +176,10 @@ impl Refusal {
             | Self::LengthRequired
             | Self::StorageFull
             | Self::Busy { .. }
+            | Self::Final
+            | Self::BadPart { .. }
+            | Self::ChecksumMismatch
+            | Self::ChecksumMissing
             | Self::Forbidden => None,
         }
     }

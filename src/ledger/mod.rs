@@ -77,6 +77,12 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// Receiving rows in the order of their names, after `after`; a page of at most `limit`. For recovery.
     async fn receiving(&self, after: Option<&Name>, limit: u32) -> Result<Vec<Upload>, Fault>;
 
+    /// Concatenations that are not done yet: all of them, or those that a partial upload is part of.
+    async fn pending_finals(&self, part: Option<&Name>) -> Result<Vec<Upload>, Fault>;
+
+    /// The rows of these names, in any order; names without one are left out.
+    async fn find_all(&self, names: &[Name]) -> Result<Vec<Upload>, Fault>;
+
     /// Which of these blobs belong to a row that is not gone.
     async fn referenced(&self, blobs: &[BlobKey]) -> Result<Vec<BlobKey>, Fault>;
 

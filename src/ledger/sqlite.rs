@@ -33,7 +33,7 @@ use crate::{
     clock::Timestamp,
     fault::{Component, Fault},
     telemetry::Metrics,
-    upload::{About, BlobKey, BlobState, Generation, Gone, Name, Offset, Phase, Upload, UploadId},
+    upload::{About, BlobKey, BlobState, Generation, Gone, Kind, Name, Offset, Phase, Upload, UploadId},
 };
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
@@ -45,27 +45,29 @@ const BATCH: usize = 1024;
 
 /// The kinds of change, each with its one statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum Statement {
     Record,
     Fence,
     Advance,
     Bury,
 }
 
-impl Kind {
+impl Statement {
     const ALL: [Self; 4] = [Self::Record, Self::Fence, Self::Advance, Self::Bury];
 
     /// The statement takes a JSON array and returns the names of the rows that it changed.
-    const fn statement(self) -> &'static str {
+    const fn sql(self) -> &'static str {
         match self {
             Self::Record => {
                 r#"INSERT INTO uploads (name, id, phase, generation, "offset", length, blob, blob_state, filename,
-                       content_type, owner, retain_until, created_at, updated_at, completed_at, expires_at)
+                       content_type, owner, retain_until, created_at, updated_at, completed_at, expires_at,
+                       metadata, kind, parts, concat)
                    SELECT value ->> 'name', value ->> 'id', value ->> 'phase', value ->> 'generation',
                        value ->> 'offset', value ->> 'length', value ->> 'blob', value ->> 'blob_state',
                        value ->> 'filename', value ->> 'content_type', value ->> 'owner',
                        value ->> 'retain_until', value ->> 'created_at', value ->> 'updated_at',
-                       value ->> 'completed_at', value ->> 'expires_at'
+                       value ->> 'completed_at', value ->> 'expires_at', value ->> 'metadata', value ->> 'kind',
+                       value ->> 'parts', value ->> 'concat'
                    FROM json_each(?1) WHERE true
                    ON CONFLICT (name) DO NOTHING
                    RETURNING name"#
@@ -103,7 +105,7 @@ impl Kind {
 
 #[derive(Debug)]
 struct Change {
-    kind: Kind,
+    kind: Statement,
     name: Name,
     row: Value,
     answer: oneshot::Sender<Result<Swap, Fault>>,
@@ -177,7 +179,7 @@ impl SqliteLedger {
         Ok(format!("SQLite; {complete} complete and {receiving} incomplete uploads"))
     }
 
-    async fn change(&self, kind: Kind, name: &Name, row: Value) -> Result<Swap, Fault> {
+    async fn change(&self, kind: Statement, name: &Name, row: Value) -> Result<Swap, Fault> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (answer, answered) = oneshot::channel();
         let change = Change { kind, name: name.clone(), row, answer };
@@ -234,7 +236,7 @@ async fn commit(db: &mut SqliteConnection, queued: &[Change]) -> Result<Vec<Swap
         let (round, later): (Vec<_>, Vec<_>) = waiting
             .into_iter()
             .partition(|i| queued.get(*i).is_some_and(|change| names.insert(&change.name)));
-        for kind in Kind::ALL {
+        for kind in Statement::ALL {
             let rows: Vec<&Value> = round
                 .iter()
                 .filter_map(|i| queued.get(*i))
@@ -244,7 +246,7 @@ async fn commit(db: &mut SqliteConnection, queued: &[Change]) -> Result<Vec<Swap
             if rows.is_empty() {
                 continue;
             }
-            let changed: HashSet<String> = sqlx::query_scalar(kind.statement())
+            let changed: HashSet<String> = sqlx::query_scalar(kind.sql())
                 .bind(Value::from(rows.into_iter().cloned().collect::<Vec<_>>()).to_string())
                 .fetch_all(&mut *transaction)
                 .await?
@@ -284,6 +286,33 @@ fn phase_of(word: &str) -> Result<Phase, String> {
     }
 }
 
+fn kind_word(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Single => "single",
+        Kind::Partial => "partial",
+        Kind::Final(_) => "final",
+    }
+}
+
+fn parts_text(kind: &Kind) -> Option<String> {
+    match kind {
+        Kind::Single | Kind::Partial => None,
+        Kind::Final(parts) => Some(json!(parts.iter().map(Name::as_str).collect::<Vec<_>>()).to_string()),
+    }
+}
+
+fn kind_of(word: &str, parts: Option<&str>) -> Result<Kind, String> {
+    match (word, parts) {
+        ("single", _) => Ok(Kind::Single),
+        ("partial", _) => Ok(Kind::Partial),
+        ("final", Some(parts)) => {
+            let names: Vec<String> = serde_json::from_str(parts).map_err(|e| e.to_string())?;
+            Ok(Kind::Final(names.into_iter().map(Name).collect()))
+        }
+        (other, _) => Err(format!("unknown kind {other:?}")),
+    }
+}
+
 fn unsigned(value: i64) -> Result<u64, String> {
     u64::try_from(value).map_err(|_| format!("negative value {value}"))
 }
@@ -304,7 +333,10 @@ fn upload(row: &SqliteRow) -> Result<Upload, Fault> {
                 content_type: row.try_get("content_type")?,
                 owner: row.try_get("owner")?,
                 retain_until: row.try_get::<Option<i64>, _>("retain_until")?.map(Timestamp),
+                metadata: row.try_get("metadata")?,
+                concat: row.try_get("concat")?,
             },
+            kind: kind_of(row.try_get("kind")?, row.try_get("parts")?)?,
             created_at: Timestamp(row.try_get("created_at")?),
             updated_at: Timestamp(row.try_get("updated_at")?),
             completed_at: row.try_get::<Option<i64>, _>("completed_at")?.map(Timestamp),
@@ -333,13 +365,15 @@ impl Ledger for SqliteLedger {
             "filename": new.about.filename, "content_type": new.about.content_type, "owner": new.about.owner,
             "retain_until": new.about.retain_until, "created_at": new.created_at,
             "updated_at": new.updated_at, "completed_at": new.completed_at, "expires_at": new.expires_at,
+            "metadata": new.about.metadata, "kind": kind_word(&new.kind), "parts": parts_text(&new.kind),
+            "concat": new.about.concat,
         });
-        self.change(Kind::Record, &new.name, row).await
+        self.change(Statement::Record, &new.name, row).await
     }
 
     async fn fence(&self, name: &Name, seen: Generation, held: Offset) -> Result<Swap, Fault> {
         let row = json!({ "name": name.0, "generation": seen.0, "offset": held.0 });
-        self.change(Kind::Fence, name, row).await
+        self.change(Statement::Fence, name, row).await
     }
 
     async fn advance(&self, p: Advance) -> Result<Swap, Fault> {
@@ -348,13 +382,13 @@ impl Ledger for SqliteLedger {
             "phase": phase_word(p.phase), "blob": p.blob.0, "blob_state": p.blob_state.0,
             "content_type": p.content_type, "at": p.at, "expires_at": p.expires_at,
         });
-        self.change(Kind::Advance, &p.name, row).await
+        self.change(Statement::Advance, &p.name, row).await
     }
 
     async fn bury(&self, name: &Name, seen: Generation, why: Gone, at: Timestamp) -> Result<Swap, Fault> {
         let phase = phase_word(Phase::Gone(why));
         let row = json!({ "name": name.0, "generation": seen.0, "phase": phase, "at": at });
-        self.change(Kind::Bury, name, row).await
+        self.change(Statement::Bury, name, row).await
     }
 
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Upload>, Fault> {
@@ -376,6 +410,32 @@ impl Ledger for SqliteLedger {
             .fetch_all(&self.readers)
             .await
             .map_err(|e| fault("listing incomplete uploads", e))?
+            .iter()
+            .map(upload)
+            .collect()
+    }
+
+    async fn pending_finals(&self, part: Option<&Name>) -> Result<Vec<Upload>, Fault> {
+        sqlx::query(
+            "SELECT * FROM uploads WHERE kind = 'final' AND phase = 'receiving'
+                AND (?1 IS NULL OR EXISTS (SELECT 1 FROM json_each(parts) WHERE value = ?1))",
+        )
+        .bind(part.map(Name::as_str))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|e| fault("listing concatenations", e))?
+        .iter()
+        .map(upload)
+        .collect()
+    }
+
+    async fn find_all(&self, names: &[Name]) -> Result<Vec<Upload>, Fault> {
+        let names = Value::from(names.iter().map(Name::as_str).collect::<Vec<_>>());
+        sqlx::query("SELECT * FROM uploads WHERE name IN (SELECT value FROM json_each(?1))")
+            .bind(names.to_string())
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|e| fault("finding uploads", e))?
             .iter()
             .map(upload)
             .collect()

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures_util::stream::Stream;
 use http::{HeaderMap, Version, header};
 use http_body::Body;
@@ -14,7 +13,7 @@ use http_body_util::BodyExt;
 use salvo::http::ReqBody;
 use tokio::time::timeout;
 
-use crate::engine::Broken;
+use crate::engine::{Broken, Piece, digest::Claim};
 
 /// An unwanted body is read on for so long after the last piece of it,
 const LINGER_GAP: Duration = Duration::from_secs(5);
@@ -63,20 +62,29 @@ pub struct RequestSource {
     over: bool,
     /// Whether nobody but us would read on: HTTP/1, and the client does not wait for `100 Continue`.
     lingers: bool,
+    /// What the trailers claim of the body, where the dialect knows such a thing.
+    claim: Option<fn(&HeaderMap) -> Option<Claim>>,
 }
 
 impl RequestSource {
+    /// Have the trailers read by `claim`.
+    #[must_use]
+    pub fn with_trailers(mut self, claim: fn(&HeaderMap) -> Option<Claim>) -> Self {
+        self.claim = Some(claim);
+        self
+    }
+
     /// The body of a request with these headers.
     #[must_use]
     pub fn new(body: ReqBody, headers: &HeaderMap, version: Version) -> Self {
         let waits =
             headers.get(header::EXPECT).is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        Self { over: body.is_end_stream(), body, lingers: version < Version::HTTP_2 && !waits }
+        Self { over: body.is_end_stream(), body, lingers: version < Version::HTTP_2 && !waits, claim: None }
     }
 }
 
 impl Stream for RequestSource {
-    type Item = Result<Bytes, Broken>;
+    type Item = Result<Piece, Broken>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
@@ -86,11 +94,16 @@ impl Stream for RequestSource {
             let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
             // Once asked for, the body has its 100 Continue and must be read like any other.
             match frame {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(data)));
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => return Poll::Ready(Some(Ok(Piece::Data(data)))),
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().ok();
+                        if let Some(claim) = trailers.as_ref().zip(self.claim).and_then(|(t, claim)| claim(t))
+                        {
+                            return Poll::Ready(Some(Ok(Piece::Claim(claim))));
+                        }
                     }
-                }
+                },
                 Some(Err(_)) => {
                     self.over = true;
                     return Poll::Ready(Some(Err(Broken)));

@@ -7,13 +7,13 @@ use super::{
     Call,
     answer::{created, refused},
     body::{Announced, RequestSource, announced},
-    credentials::{about, denied, granted},
+    credentials::{about, denied, granted, may_begin},
     reply::{Reply, UPLOAD_COMPLETE, UPLOAD_OFFSET},
 };
 use crate::{
     auth::Grant,
-    engine::{Error, Order, Outcome, Refusal, Start, Write},
-    upload::{Offset, Phase, Upload},
+    engine::{Error, Order, Outcome, Refusal, Start, Write, digest::Check},
+    upload::{Kind, Offset, Phase, Upload},
 };
 
 const DIALECT: &str = "content-range";
@@ -95,6 +95,9 @@ async fn grant(call: &Call<'_>, total: Option<u64>) -> Result<(Grant, Option<Upl
     };
     let length = known.as_ref().and_then(|u| u.length);
     let grant = match granted(call, total.or(length), known.as_ref()) {
+        Ok(_) if known.is_none() && !may_begin(call) => {
+            return Err(answer(call, Err(Refusal::Unknown.into())));
+        }
         Ok(grant) => grant,
         // A token that was minted for this very upload, but the request names another total.
         Err(_) if length.is_some() && total != length && granted(call, length, known.as_ref()).is_ok() => {
@@ -127,9 +130,11 @@ async fn append(mut call: Call<'_>, first: u64, last: u64, total: Option<u64>) -
             start: Start::At(Offset(first)),
             body: Some(size),
             length: total.or(grant.size),
-            may_create: true,
+            may_create: may_begin(&call),
         },
         about: about(&call, &grant),
+        kind: Kind::Single,
+        check: Check::None,
         dialect: DIALECT,
     };
     let source = RequestSource::new(std::mem::take(&mut call.body), &call.headers, call.version);
@@ -149,7 +154,8 @@ async fn query(call: Call<'_>, total: Option<u64>) -> Reply {
     };
     let upload = match call.house.engine.state(&call.name, true).await {
         // The slot is good and nothing of it has arrived.
-        Ok(None) => return resume_at(Offset::ZERO),
+        Ok(None) if may_begin(&call) => return resume_at(Offset::ZERO),
+        Ok(None) => return answer(&call, Err(Refusal::Unknown.into())),
         Ok(Some(upload)) => upload,
         Err(error) => return answer(&call, Err(error)),
     };
@@ -170,7 +176,14 @@ async fn query(call: Call<'_>, total: Option<u64>) -> Reply {
                 may_create: false,
             };
             let about = about(&call, &grant);
-            let order = Order { name: call.name.clone(), write, about, dialect: DIALECT };
+            let order = Order {
+                name: call.name.clone(),
+                write,
+                about,
+                kind: Kind::Single,
+                check: Check::None,
+                dialect: DIALECT,
+            };
             let outcome = call.house.engine.write(order, Box::pin(futures_util::stream::empty())).await;
             answer(&call, outcome)
         }
@@ -209,14 +222,17 @@ fn answer(call: &Call<'_>, outcome: Result<Outcome, Error>) -> Reply {
         Refusal::LengthMismatch { .. }
         | Refusal::TooShort { .. }
         | Refusal::Overrun { .. }
-        | Refusal::Broken { .. } => StatusCode::BAD_REQUEST,
+        | Refusal::Broken { .. }
+        | Refusal::BadPart { .. }
+        | Refusal::ChecksumMismatch
+        | Refusal::ChecksumMissing => StatusCode::BAD_REQUEST,
         Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::LengthRequired => StatusCode::LENGTH_REQUIRED,
         Refusal::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         Refusal::Busy { .. } => StatusCode::LOCKED,
         Refusal::Stalled { .. } => StatusCode::REQUEST_TIMEOUT,
         Refusal::Stopping { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        Refusal::Forbidden => StatusCode::FORBIDDEN,
+        Refusal::Forbidden | Refusal::Final => StatusCode::FORBIDDEN,
     };
     refused(status, &refusal)
 }

@@ -48,8 +48,9 @@ impl Cors {
 
     /// The answer to OPTIONS, preflight or not.
     #[must_use]
-    pub fn options(&self) -> Reply {
-        Reply::new(StatusCode::NO_CONTENT)
+    pub fn options(&self, max_size: u64) -> Reply {
+        // The tus headers too: every URL speaks tus, and its clients look here for what we can do.
+        super::tus::headers::announce(Reply::new(StatusCode::NO_CONTENT), max_size)
             .with(header::ALLOW, METHODS)
             .with(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS)
             .with(header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS)
@@ -58,4 +59,4 @@ impl Cors {
 }
 
 /// The methods of an upload's URL, for `Allow`.
-pub const ALLOW: &str = "GET, HEAD, PUT, OPTIONS";
+pub const ALLOW: &str = METHODS;

@@ -2,9 +2,9 @@
 
 use http::{StatusCode, header};
 
-use super::{Call, reply::Reply};
+use super::{Access, Call, Door, reply::Reply};
 use crate::{
-    auth::{Carrier, Denied, Grant, Presented, authorize},
+    auth::{Carrier, Denied, Grant, Presented, authorize, authorize_grant},
     clock::Timestamp,
     upload::{About, Upload},
 };
@@ -20,6 +20,11 @@ fn content_types<'a>(call: &'a Call<'_>, known: Option<&'a Upload>) -> Vec<&'a s
 /// # Errors
 /// The answer to send instead.
 pub fn granted(call: &Call<'_>, length: Option<u64>, known: Option<&Upload>) -> Result<Grant, Denied> {
+    match call.realm.door {
+        Door::Files { access: Access::Url, .. } => return Ok(Grant::of_url()),
+        Door::Files { access: Access::Grant, .. } => return granted_to_owner(call, known),
+        Door::Slots => {}
+    }
     let presented = Presented {
         path: &call.path,
         query: call.query.as_deref(),
@@ -28,6 +33,38 @@ pub fn granted(call: &Call<'_>, length: Option<u64>, known: Option<&Upload>) -> 
         content_types: &content_types(call, known),
     };
     authorize(&call.realm.keys, &presented, call.house.clock.now().0)
+}
+
+/// Judge the grant that a creation presents.
+///
+/// # Errors
+/// Why it is none.
+pub fn may_create(call: &Call<'_>, length: Option<u64>) -> Result<Grant, Denied> {
+    let presented = Presented {
+        path: &call.path,
+        query: call.query.as_deref(),
+        authorization: call.headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes),
+        length,
+        content_types: &[],
+    };
+    authorize_grant(&call.realm.keys, &presented, call.house.clock.now().0)
+}
+
+/// [TUS-95] with `access = "grant"` every verb asks for a grant of the upload's own subject
+fn granted_to_owner(call: &Call<'_>, known: Option<&Upload>) -> Result<Grant, Denied> {
+    let grant = may_create(call, None)?;
+    match known {
+        Some(upload) if upload.about.owner != grant.subject => {
+            Err(Denied::WrongPath { carrier: Carrier::Header })
+        }
+        Some(_) | None => Ok(grant),
+    }
+}
+
+/// Whether a request may bring an upload into being by writing to its URL: in slots, which are minted before.
+#[must_use]
+pub fn may_begin(call: &Call<'_>) -> bool {
+    call.realm.door == Door::Slots
 }
 
 /// What a grant and the request say of the file.
@@ -42,6 +79,8 @@ pub fn about(call: &Call<'_>, grant: &Grant) -> About {
             .or_else(|| call.header(header::CONTENT_TYPE).map(str::to_owned)),
         owner: grant.subject.clone(),
         retain_until: grant.retain_until_ms.map(Timestamp),
+        metadata: None,
+        concat: None,
     }
 }
 

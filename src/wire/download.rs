@@ -7,13 +7,14 @@ use futures_util::{StreamExt, stream};
 use http::{HeaderName, Method, StatusCode, header};
 
 use super::{
-    Call,
+    Access, Call, Door,
     answer::etag,
-    credentials::granted,
+    credentials::{denied, granted, may_begin},
     download_plan::{Body, Servable, plan},
     reply::{Content, Reply, UPLOAD_COMPLETE, UPLOAD_LENGTH},
 };
 use crate::{
+    auth::Denied,
     engine::{Error, Refusal},
     upload::{Offset, Phase, Upload},
 };
@@ -22,9 +23,36 @@ const DIALECT: &str = "download";
 
 /// GET a complete upload.
 pub async fn get(call: Call<'_>) -> Reply {
-    match call.house.engine.complete(&call.name).await {
-        Ok(upload) => serve(&call, upload).await,
+    let upload = match call.house.engine.complete(&call.name).await {
+        Ok(upload) => upload,
+        Err(error) => return answer(&call, error),
+    };
+    match may_read(&call, Some(&upload)) {
+        Ok(()) => serve(&call, upload).await,
+        Err(why) => denied(&call, why, DIALECT),
+    }
+}
+
+/// DELETE: an incomplete upload by whoever may write it, a complete one where the configuration allows it.
+pub async fn delete(call: Call<'_>) -> Reply {
+    let known = match call.house.engine.find(&call.name).await {
+        Ok(known) => known,
+        Err(error) => return answer(&call, error),
+    };
+    if let Err(why) = granted(&call, known.as_ref().and_then(|u| u.length), known.as_ref()) {
+        return denied(&call, why, DIALECT);
+    }
+    match call.house.engine.delete(&call.name, call.realm.may_delete_complete).await {
+        Ok(()) => Reply::new(StatusCode::NO_CONTENT),
         Err(error) => answer(&call, error),
+    }
+}
+
+/// Whoever knows a URL may read it, unless every verb asks for a grant.
+fn may_read(call: &Call<'_>, known: Option<&Upload>) -> Result<(), Denied> {
+    match call.realm.door {
+        Door::Files { access: Access::Grant, .. } => granted(call, None, known).map(|_| ()),
+        Door::Files { access: Access::Url, .. } | Door::Slots => Ok(()),
     }
 }
 
@@ -36,6 +64,9 @@ pub async fn head(call: Call<'_>) -> Reply {
     };
     if known.as_ref().is_some_and(|u| u.phase == Phase::Complete) {
         return get(call).await;
+    }
+    if let Err(why) = may_read(&call, known.as_ref()) {
+        return denied(&call, why, DIALECT);
     }
     // [ENG-3] the URL alone is no credential here, and may not end a writer
     let grant = granted(&call, known.as_ref().and_then(|u| u.length), known.as_ref());
@@ -51,8 +82,8 @@ pub async fn head(call: Call<'_>) -> Reply {
         }
         None => match grant {
             // The slot is good and nothing of it has arrived.
-            Ok(grant) => incomplete(Offset::ZERO, grant.size),
-            Err(_) => answer(&call, Refusal::Unknown.into()),
+            Ok(grant) if may_begin(&call) => incomplete(Offset::ZERO, grant.size),
+            Ok(_) | Err(_) => answer(&call, Refusal::Unknown.into()),
         },
     }
 }
@@ -146,12 +177,15 @@ fn answer(call: &Call<'_>, error: Error) -> Reply {
         Refusal::Busy { .. } => StatusCode::LOCKED,
         Refusal::Stopping { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
-        Refusal::Forbidden => StatusCode::FORBIDDEN,
+        Refusal::Forbidden | Refusal::Final => StatusCode::FORBIDDEN,
         Refusal::Unknown
         | Refusal::Incomplete
         | Refusal::Complete
         | Refusal::OffsetMismatch { .. }
         | Refusal::LengthMismatch { .. }
+        | Refusal::BadPart { .. }
+        | Refusal::ChecksumMismatch
+        | Refusal::ChecksumMissing
         | Refusal::TooLarge { .. }
         | Refusal::TooShort { .. }
         | Refusal::Overrun { .. }

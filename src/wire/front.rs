@@ -3,7 +3,11 @@
 //! In this order: request id and span, OPTIONS, health, path, dialect; then CORS headers, figures and one log line on
 //! whatever the answer is.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Instant,
+};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use salvo::{
@@ -11,7 +15,9 @@ use salvo::{
 };
 use tracing::Instrument;
 
-use super::{Call, House, body, content_range, cors, download, path, reply::Reply, xep0363};
+use super::{
+    Call, Door, House, Realm, body, content_range, cors, download, path, reply::Reply, tus, xep0363,
+};
 use crate::id;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -53,7 +59,7 @@ impl Front {
     async fn answer(&self, req: &mut Request) -> (&'static str, Reply) {
         let house = &*self.house;
         if req.method() == Method::OPTIONS {
-            return ("options", house.cors.options());
+            return ("options", house.cors.options(house.max_size));
         }
         // [XEP-84] HTTP/1.1 names its host exactly once
         if req.version() == Version::HTTP_11 && req.headers().get_all(header::HOST).iter().count() != 1 {
@@ -76,7 +82,7 @@ impl Front {
         let found = house
             .realms
             .iter()
-            .filter_map(|realm| Some((realm, path::below(&realm.base_path, &decoded)?)))
+            .filter_map(|realm| Some((realm, within(realm, &decoded)?)))
             .max_by_key(|(realm, _)| realm.base_path.len());
         let Some((realm, rest)) = found else {
             body::unwanted(req.take_body(), req.headers(), req.version());
@@ -85,10 +91,27 @@ impl Front {
                 Reply::problem(StatusCode::NOT_FOUND, "unknown", "nothing is served at this path"),
             );
         };
+        let remote = req.remote_addr().ip().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        // [TUS-12] the override counts, the actual method does not
+        let method = match req
+            .headers()
+            .get("x-http-method-override")
+            .map(|value| Method::from_bytes(value.as_bytes()))
+        {
+            None => req.method().clone(),
+            Some(Ok(method)) => method,
+            Some(Err(_)) => {
+                let detail = "X-HTTP-Method-Override is not a method";
+                body::unwanted(req.take_body(), req.headers(), req.version());
+                return ("none", Reply::problem(StatusCode::BAD_REQUEST, "malformed", detail));
+            }
+        };
         let call = Call {
             house,
             realm,
-            method: req.method().clone(),
+            method,
+            peer: house.proxies.client(remote, req.headers()),
+            forwarded_origin: house.proxies.origin(remote, req.headers()),
             version: req.version(),
             query: req.uri().query().map(str::to_owned),
             name: crate::upload::Name(decoded.clone()),
@@ -100,9 +123,29 @@ impl Front {
     }
 }
 
+/// What a path names within a realm: an upload, or, as the empty rest, the place where uploads are created.
+fn within<'a>(realm: &Realm, path: &'a str) -> Option<&'a str> {
+    let creates = matches!(realm.door, Door::Files { .. });
+    let rest = path.strip_prefix(realm.base_path.as_str());
+    if creates && rest.is_some_and(|rest| matches!(rest, "" | "/")) {
+        return Some("");
+    }
+    path::below(&realm.base_path, path)
+}
+
 /// The method and the headers choose the dialect.
 async fn dispatch(call: Call<'_>) -> (&'static str, Reply) {
+    let speaks_tus = call.headers.contains_key(tus::headers::TUS_RESUMABLE);
     match call.method.as_str() {
+        "OPTIONS" => ("options", call.house.cors.options(call.house.max_size)),
+        "POST" | "PATCH" => ("tus", Box::pin(tus::handle(call)).await),
+        "HEAD" | "DELETE" if speaks_tus => ("tus", Box::pin(tus::handle(call)).await),
+        _ if call.path.is_empty() => {
+            let detail = "uploads are created here, by POST";
+            let reply = Reply::problem(StatusCode::METHOD_NOT_ALLOWED, "method", detail);
+            ("none", reply.with(header::ALLOW, "POST, OPTIONS"))
+        }
+        "DELETE" => ("download", Box::pin(download::delete(call)).await),
         "PUT" if call.headers.contains_key(header::CONTENT_RANGE) => {
             ("content-range", Box::pin(content_range::put(call)).await)
         }
@@ -110,7 +153,7 @@ async fn dispatch(call: Call<'_>) -> (&'static str, Reply) {
         "GET" => ("download", Box::pin(download::get(call)).await),
         "HEAD" => ("download", Box::pin(download::head(call)).await),
         _ => {
-            let detail = "this URL takes GET, HEAD, PUT and OPTIONS";
+            let detail = "this URL takes the methods that Allow lists";
             let reply = Reply::problem(StatusCode::METHOD_NOT_ALLOWED, "method", detail);
             ("none", reply.with(header::ALLOW, cors::ALLOW))
         }

@@ -3,7 +3,8 @@
 //! ```text
 //!   front ── CORS, health, path -> Call ──┬─ PUT ─────────────────── xep0363
 //!                                         ├─ PUT + Content-Range ─── content_range
-//!                                         └─ GET, HEAD ───────────── download (an offset, while incomplete)
+//!                                         ├─ Tus-Resumable, PATCH ── tus
+//!                                         └─ GET, HEAD, DELETE ───── download (an offset, while incomplete)
 //! ```
 //!
 //! An adapter knows the engine and nothing of the other adapters; removing one takes its line out of `front` and
@@ -19,7 +20,9 @@ pub mod download;
 pub mod download_plan;
 pub mod front;
 pub mod path;
+pub mod peer;
 pub mod reply;
+pub mod tus;
 pub mod xep0363;
 
 use std::sync::Arc;
@@ -29,13 +32,49 @@ use salvo::http::ReqBody;
 
 use crate::{auth::Keyring, clock::Clock, engine::Engine, telemetry::Metrics, upload::Name};
 
-/// A base path under which XMPP servers mint slots, and the secrets they mint with.
+/// A base path, and what opens the uploads below it.
 #[derive(Debug)]
 pub struct Realm {
     /// Without a slash at the end, e.g. `/upload`.
     pub base_path: String,
     /// The secrets.
     pub keys: Keyring,
+    /// Who comes in.
+    pub door: Door,
+    /// Whether an owner may delete a complete upload.
+    pub may_delete_complete: bool,
+}
+
+/// Who may write below a base path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Whoever holds a token that an XMPP server, or `plimsoll slot`, minted for the very path.
+    Slots,
+    /// Uploads are created here by POST.
+    Files {
+        /// Whether creation asks for a grant.
+        create: Create,
+        /// Whether the unguessable URL suffices afterwards.
+        access: Access,
+    },
+}
+
+/// What creation asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Create {
+    /// A grant.
+    Grant,
+    /// Nothing; a rate limit by address holds.
+    Open,
+}
+
+/// What every other verb asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The URL.
+    Url,
+    /// A grant of the subject that created the upload.
+    Grant,
 }
 
 /// What every request needs.
@@ -51,6 +90,14 @@ pub struct House {
     pub metrics: Arc<Metrics>,
     /// CORS answers.
     pub cors: cors::Cors,
+    /// The origin in front of every path, where the operator named one.
+    pub public_url: Option<String>,
+    /// Whose forwarding headers are believed.
+    pub proxies: peer::Proxies,
+    /// How often an address may create uploads without a grant.
+    pub creations: peer::Limiter,
+    /// The largest upload in bytes.
+    pub max_size: u64,
 }
 
 /// A request to an upload's URL.
@@ -72,6 +119,10 @@ pub struct Call<'a> {
     pub name: Name,
     /// The path behind the base path, decoded once; what credentials sign.
     pub path: String,
+    /// The client's address, seen through trusted proxies.
+    pub peer: std::net::IpAddr,
+    /// The origin under which the client reached us, as far as a trusted proxy says.
+    pub forwarded_origin: Option<String>,
     /// The body, not yet asked for.
     pub body: ReqBody,
 }

@@ -6,10 +6,13 @@ use super::{
     Call,
     answer::{created, refused},
     body::{Announced, RequestSource, announced},
-    credentials::{about, denied, granted},
+    credentials::{about, denied, granted, may_begin},
     reply::{Reply, UPLOAD_LENGTH},
 };
-use crate::engine::{Error, Order, Outcome, Refusal, Start, Write};
+use crate::{
+    engine::{Error, Order, Outcome, Refusal, Start, Write, digest::Check},
+    upload::{Kind, Upload},
+};
 
 const DIALECT: &str = "xep0363";
 
@@ -32,19 +35,35 @@ pub async fn put(mut call: Call<'_>) -> Reply {
         }
         (None, None) => None,
     };
-    let grant = match granted(&call, claimed, None) {
+    // Only where a grant's subject is held against the owner does the row matter here.
+    let known = match owned(&call).await {
+        Ok(known) => known,
+        Err(error) => return answer(&call, Err(error)),
+    };
+    let grant = match granted(&call, claimed, known.as_ref()) {
         Ok(grant) => grant,
         Err(why) => return denied(&call, why, DIALECT),
     };
     let order = Order {
         name: call.name.clone(),
-        write: Write { start: Start::Whole, body, length: grant.size.or(claimed), may_create: true },
+        write: Write {
+            start: Start::Whole,
+            body,
+            length: grant.size.or(claimed),
+            may_create: may_begin(&call),
+        },
         about: about(&call, &grant),
+        kind: Kind::Single,
+        check: Check::None,
         dialect: DIALECT,
     };
     let source = RequestSource::new(std::mem::take(&mut call.body), &call.headers, call.version);
     let outcome = call.house.engine.write(order, Box::pin(source)).await;
     answer(&call, outcome)
+}
+
+async fn owned(call: &Call<'_>) -> Result<Option<Upload>, Error> {
+    if may_begin(call) { Ok(None) } else { call.house.engine.find(&call.name).await }
 }
 
 fn answer(call: &Call<'_>, outcome: Result<Outcome, Error>) -> Reply {
@@ -60,16 +79,19 @@ fn answer(call: &Call<'_>, outcome: Result<Outcome, Error>) -> Reply {
         Refusal::Complete | Refusal::Superseded { .. } | Refusal::OffsetMismatch { .. } => {
             StatusCode::CONFLICT
         }
-        Refusal::LengthMismatch { .. } | Refusal::TooShort { .. } | Refusal::Broken { .. } => {
-            StatusCode::BAD_REQUEST
-        }
+        Refusal::LengthMismatch { .. }
+        | Refusal::TooShort { .. }
+        | Refusal::Broken { .. }
+        | Refusal::BadPart { .. }
+        | Refusal::ChecksumMismatch
+        | Refusal::ChecksumMissing => StatusCode::BAD_REQUEST,
         Refusal::TooLarge { .. } | Refusal::Overrun { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::LengthRequired => StatusCode::LENGTH_REQUIRED,
         Refusal::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         Refusal::Busy { .. } => StatusCode::LOCKED,
         Refusal::Stalled { .. } => StatusCode::REQUEST_TIMEOUT,
         Refusal::Stopping { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        Refusal::Forbidden => StatusCode::FORBIDDEN,
+        Refusal::Forbidden | Refusal::Final => StatusCode::FORBIDDEN,
     };
     refused(status, &refusal)
 }

@@ -9,12 +9,19 @@ use std::{
 use super::{server::LONG, slots::Slot};
 
 /// An answer, read to its end.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     /// Names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text: String = self.text().chars().take(300).collect();
+        write!(f, "{} {:?} {text}", self.status, self.headers)
+    }
 }
 
 impl Answer {
@@ -33,7 +40,7 @@ impl Answer {
 
     #[track_caller]
     pub(crate) fn expect(self, status: u16) -> Self {
-        assert_eq!(self.status, status, "{:?} {}", self.headers, self.text());
+        assert_eq!(self.status, status, "{self:?}");
         self
     }
 }

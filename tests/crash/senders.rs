@@ -291,7 +291,7 @@ impl Lane {
                 add(&round.figures.superseded, 1);
                 upload.acknowledge(answer.offset().unwrap(), before);
             }
-            _ => panic!("{}: {answer:?} {}", upload.slot.path, answer.text()),
+            _ => panic!("{}: {answer:?}", upload.slot.path),
         }
     }
 }

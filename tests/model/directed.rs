@@ -6,10 +6,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use plimsoll::{
     clock::{ManualClock, Timestamp},
-    engine::{Broken, Engine, Error, Order, Outcome, Parts, Refusal, Settings, Source, Start, Write},
+    engine::{
+        Broken, Engine, Error, Order, Outcome, Parts, Piece, Refusal, Settings, Source, Start, Write,
+        digest::{Algorithm, Check, Claim, Running},
+    },
     leases::local::LocalLeases,
     telemetry::Metrics,
-    upload::{About, Name, Offset, Phase},
+    upload::{About, Kind, Name, Offset, Phase},
 };
 use tokio::time::{Instant, sleep};
 
@@ -221,6 +224,7 @@ impl Bench {
             fence_timeout: Duration::from_secs(2),
             silent_writer: ms(250),
             incomplete_expires: Duration::from_hours(72),
+            partial_expires: Duration::from_hours(72),
             retention: None,
         };
         Self { world, engine: Engine::new(parts, settings), clock }
@@ -231,13 +235,17 @@ impl Bench {
     }
 
     async fn write_about(&self, write: Write, about: About, source: Source) -> Result<Outcome, Error> {
-        self.engine.write(Order { name: name(), write, about, dialect: "model" }, source).await
+        self.engine.write(order(write, about), source).await
     }
 
     /// What the ledger says now.
     fn offset(&self) -> Option<u64> {
         self.world.state().rows.get(&name()).map(|row| row.offset.0)
     }
+}
+
+fn order(write: Write, about: About) -> Order {
+    Order { name: name(), write, about, kind: Kind::Single, check: Check::None, dialect: "model" }
 }
 
 fn name() -> Name {
@@ -248,8 +256,8 @@ fn whole(length: Option<u64>) -> Write {
     Write { start: Start::Whole, body: length, length, may_create: true }
 }
 
-fn pieces(count: usize) -> impl stream::Stream<Item = Result<Bytes, Broken>> + std::marker::Send {
-    stream::iter((0..count).map(|n| Ok(Bytes::from(vec![n as u8; MIB]))))
+fn pieces(count: usize) -> impl stream::Stream<Item = Result<Piece, Broken>> + std::marker::Send {
+    stream::iter((0..count).map(|n| Ok(Piece::Data(Bytes::from(vec![n as u8; MIB])))))
 }
 
 // [ENG-8]
@@ -297,7 +305,7 @@ async fn a_slow_body_is_committed_every_interval() {
     let write = Write { body: None, ..whole(Some(1_000)) };
     let source = stream::iter(0..100).then(async |_| {
         sleep(ms(300)).await;
-        Ok(Bytes::from_static(b"x"))
+        Ok(Piece::Data(Bytes::from_static(b"x")))
     });
     let began = Instant::now();
     let writing = bench.write(write, source.boxed());
@@ -311,6 +319,29 @@ async fn a_slow_body_is_committed_every_interval() {
         let sent = second * 1_000 / 300;
         let committed = bench.offset().unwrap();
         assert!(committed <= sent && committed + 4 >= sent, "{committed} of {sent}");
+    }
+}
+
+/// Nothing of a body with a checksum is committed before its end, and yet it must be read.
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_with_a_checksum_is_read_to_its_end() {
+    let bench = Bench::new();
+    let mut running = Running::new(Algorithm::Sha1);
+    running.update(&[b'x'; 100]);
+    for (value, is_right) in [(vec![0; 20], false), (running.value(), true)] {
+        let source = stream::iter(0..100).then(async |_| {
+            sleep(ms(300)).await;
+            Ok(Piece::Data(Bytes::from_static(b"x")))
+        });
+        let check = Check::Claimed(Claim { algorithm: Algorithm::Sha1, value });
+        let order = Order { check, ..order(whole(Some(100)), About::default()) };
+        let outcome = bench.engine.write(order, source.boxed()).await;
+        if is_right {
+            assert!(outcome.is_ok_and(|o| o.is_complete));
+        } else {
+            assert!(matches!(outcome, Err(Error::Refused(Refusal::ChecksumMismatch))), "{outcome:?}");
+            assert_eq!(bench.offset(), None);
+        }
     }
 }
 
@@ -354,8 +385,9 @@ async fn a_silent_body_is_cut_after_the_gap_and_kept() {
 async fn a_superseded_writer_takes_what_has_already_arrived() {
     let bench = Arc::new(Bench::new());
     let (sender, arrived) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
-    let source =
-        stream::unfold(arrived, async |mut arrived| arrived.recv().await.map(|piece| (Ok(piece), arrived)));
+    let source = stream::unfold(arrived, async |mut arrived| {
+        arrived.recv().await.map(|piece| (Ok(Piece::Data(piece)), arrived))
+    });
     let old = tokio::spawn({
         let bench = Arc::clone(&bench);
         async move { bench.write(whole(Some(64 * MIB as u64)), source.boxed()).await }

@@ -9,10 +9,10 @@ use std::{
 use futures_util::TryStreamExt;
 use plimsoll::{
     clock::{Clock, ManualClock, Timestamp},
-    engine::{Engine, Error, Order, Outcome, Parts, Refusal, Settings, Start, Write},
+    engine::{Engine, Error, Order, Outcome, Parts, Refusal, Settings, Start, Write, digest::Check},
     leases::{Leases, local::LocalLeases},
     telemetry::Metrics,
-    upload::{About, Gone, Name, Offset, Phase, Upload},
+    upload::{About, Gone, Kind, Name, Offset, Phase, Upload},
 };
 use tokio::{
     runtime::{Builder, Runtime},
@@ -166,6 +166,7 @@ fn settings() -> Settings {
         fence_timeout: FENCE_TIMEOUT,
         silent_writer: SILENT,
         incomplete_expires: EXPIRES,
+        partial_expires: EXPIRES,
         retention: Some(RETENTION),
     }
 }
@@ -417,7 +418,14 @@ impl House {
             st.clients.push(client);
         }
         self.push_to(id, send);
-        let order = Order { name: key, write, about: About::default(), dialect: "model" };
+        let order = Order {
+            name: key,
+            write,
+            about: About::default(),
+            kind: Kind::Single,
+            check: Check::None,
+            dialect: "model",
+        };
         let engine = self.nodes[node].engine.clone();
         let source = Box::pin(Body::new(&self.world, id));
         let handle = tokio::spawn(async move { engine.write(order, source).await });
@@ -797,6 +805,7 @@ fn blank(name: &Name) -> Upload {
         length: None,
         blob: plimsoll::upload::BlobKey(String::new()),
         blob_state: plimsoll::upload::BlobState::default(),
+        kind: Kind::Single,
         about: About::default(),
         created_at: Timestamp(0),
         updated_at: Timestamp(0),

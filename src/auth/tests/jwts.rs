@@ -9,6 +9,7 @@ fn accepts_what_prosody_signs_in_header_and_query() {
     let expected = Grant {
         scheme: Scheme::Jwt,
         subject: Some("romeo@montague.tld".into()),
+        max_size: None,
         size: Some(MIB),
         filename: Some("bar.jpg".into()),
         content_type: Some("image/jpeg".into()),

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::stream::Stream;
 use plimsoll::{
-    engine::{Broken, Start, Write},
+    engine::{Broken, Piece, Start, Write},
     upload::{Name, Offset},
 };
 use tokio::time::Instant;
@@ -146,7 +146,7 @@ impl Body {
 }
 
 impl Stream for Body {
-    type Item = Result<Bytes, Broken>;
+    type Item = Result<Piece, Broken>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut st = self.world.state();
@@ -157,7 +157,7 @@ impl Stream for Body {
         if let Some(piece) = client.queue.pop_front() {
             client.taken += piece.len();
             client.last_taken = Instant::now();
-            return Poll::Ready(Some(Ok(piece)));
+            return Poll::Ready(Some(Ok(Piece::Data(piece))));
         }
         match client.fin {
             None => {

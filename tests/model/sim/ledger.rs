@@ -7,7 +7,7 @@ use plimsoll::{
     clock::Timestamp,
     fault::{Component, Fault},
     ledger::{Advance, Ledger, Swap},
-    upload::{BlobKey, Generation, Gone, Name, Offset, Phase, Upload},
+    upload::{BlobKey, Generation, Gone, Kind, Name, Offset, Phase, Upload},
 };
 
 use super::{FaultPoint, State, World, pause, witness};
@@ -149,6 +149,23 @@ impl Ledger for MemoryLedger {
             rows.filter(|r| after.is_none_or(|after| r.name > *after)).take(limit as usize).cloned().collect()
         })
         .await
+    }
+
+    async fn pending_finals(&self, part: Option<&Name>) -> Result<Vec<Upload>, Fault> {
+        self.look(|st| {
+            let is_asked = |row: &&Upload| match &row.kind {
+                Kind::Final(parts) => {
+                    row.phase == Phase::Receiving && part.is_none_or(|part| parts.contains(part))
+                }
+                Kind::Single | Kind::Partial => false,
+            };
+            st.rows.values().filter(is_asked).cloned().collect()
+        })
+        .await
+    }
+
+    async fn find_all(&self, names: &[Name]) -> Result<Vec<Upload>, Fault> {
+        self.look(|st| st.rows.values().filter(|row| names.contains(&row.name)).cloned().collect()).await
     }
 
     async fn referenced(&self, blobs: &[BlobKey]) -> Result<Vec<BlobKey>, Fault> {

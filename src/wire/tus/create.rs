@@ -1,0 +1,231 @@
+//! POST: creation, creation with upload, deferred length, and concatenation.
+
+use http::{StatusCode, header};
+
+use super::{
+    DIALECT, answer, check, expires,
+    headers::{self, Concat, UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_METADATA},
+    length_header, malformed,
+};
+use crate::{
+    auth::Grant,
+    engine::{Order, Refusal, Start, Write, digest::Check},
+    id,
+    upload::{About, Kind, Name, Offset, Upload},
+    wire::{
+        Call, Create, Door,
+        body::{Announced, RequestSource, announced},
+        credentials::{denied, may_create},
+        path,
+        reply::{Reply, UPLOAD_LENGTH},
+    },
+};
+
+/// What a POST asks for, read from its head.
+struct Wanted {
+    length: Option<u64>,
+    body: Option<u64>,
+    check: Check,
+    about: About,
+    kind: Kind,
+}
+
+pub(super) async fn post(mut call: Call<'_>) -> Reply {
+    let wanted = match wanted(&call) {
+        Ok(wanted) => wanted,
+        Err(reply) => return reply,
+    };
+    let grant = match permitted(&call, wanted.length.or(wanted.body)) {
+        Ok(grant) => grant,
+        Err(reply) => return reply,
+    };
+    let name = Name(format!("{}/{}", call.realm.base_path, id::random_hex_128()));
+    let Wanted { length, body, check, about, kind } = wanted;
+    let about = About { owner: grant.subject.clone(), ..about };
+    // [TUS-34] more than we take, or than the grant allows
+    let limit = grant.max_size.map_or(call.house.max_size, |max| max.min(call.house.max_size));
+    if length.or(body).is_some_and(|bytes| bytes > limit) {
+        return answer(&call, Refusal::TooLarge { limit }.into());
+    }
+    let write = Write { start: Start::At(Offset::ZERO), body: Some(0), length, may_create: true };
+    let order = Order { name: name.clone(), write, about, kind, check, dialect: DIALECT };
+    if let Kind::Final(parts) = order.kind.clone() {
+        return match call.house.engine.concatenate(order, parts).await {
+            Ok(upload) => created(&call, &upload, false),
+            Err(error) => answer(&call, error),
+        };
+    }
+    let is_empty = body == Some(0);
+    if is_empty && order.check == Check::None {
+        return match call.house.engine.create(order).await {
+            Ok(upload) => created(&call, &upload, false),
+            Err(error) => answer(&call, error),
+        };
+    }
+    // [TUS-40] the body is the beginning of the upload, or all of it
+    if let Some(body) = body
+        && let Some(length) = length
+        && body > length
+    {
+        return answer(&call, Refusal::TooLarge { limit: length }.into());
+    }
+    let nothing = Order { check: Check::None, ..order.clone() };
+    let empty = match call.house.engine.create(nothing).await {
+        Ok(upload) => upload,
+        Err(error) => return answer(&call, error),
+    };
+    let order = Order { write: Write { body, may_create: false, ..order.write }, ..order };
+    let source = RequestSource::new(std::mem::take(&mut call.body), &call.headers, call.version);
+    match call.house.engine.write(order, Box::pin(source.with_trailers(headers::claim))).await {
+        Ok(outcome) => created(&call, &outcome.upload, true),
+        Err(error) => {
+            // The client never learns the URL of an upload whose creation is refused.
+            if let Err(error) = call.house.engine.delete(&empty.name, true).await {
+                tracing::debug!(%error, "an upload whose creation was refused stays until it expires");
+            }
+            answer(&call, error)
+        }
+    }
+}
+
+/// Who may create here, and how often.
+fn permitted(call: &Call<'_>, length: Option<u64>) -> Result<Grant, Reply> {
+    let presents = call.headers.contains_key(header::AUTHORIZATION)
+        || call.query.as_deref().is_some_and(|query| query.contains("token="));
+    match call.realm.door {
+        Door::Files { create: Create::Open, .. } if !presents => {
+            // [TUS-94] open creation is limited by address
+            call.house.creations.count(call.peer).map_err(|wait| {
+                call.house.metrics.refused(DIALECT, "rate");
+                let detail = "too many uploads were created from this address; try again later";
+                let seconds = wait.as_secs().saturating_add(1);
+                Reply::problem(StatusCode::TOO_MANY_REQUESTS, "rate", detail)
+                    .with(header::RETRY_AFTER, seconds)
+            })?;
+            Ok(Grant::of_url())
+        }
+        Door::Files { .. } | Door::Slots => {
+            may_create(call, length).map_err(|why| denied(call, why, DIALECT))
+        }
+    }
+}
+
+fn wanted(call: &Call<'_>) -> Result<Wanted, Reply> {
+    let length = length_header(call, UPLOAD_LENGTH, "Upload-Length")?;
+    let deferred = match call.header(UPLOAD_DEFER_LENGTH) {
+        None if call.headers.contains_key(UPLOAD_DEFER_LENGTH) => return Err(bad_defer()),
+        None => false,
+        Some("1") => true,
+        // [TUS-32] any value but 1
+        Some(_) => return Err(bad_defer()),
+    };
+    let concat = match call.headers.get(UPLOAD_CONCAT) {
+        None => None,
+        Some(value) => {
+            let text = value.to_str().unwrap_or_default();
+            let form = "Upload-Concat must be partial, or final; and the URLs of partial uploads";
+            Some((Concat::parse(text).ok_or_else(|| malformed(form))?, text.to_owned()))
+        }
+    };
+    let (kind, concat) = match concat {
+        None => (Kind::Single, None),
+        Some((Concat::Partial, raw)) => (Kind::Partial, Some(raw)),
+        Some((Concat::Final(urls), raw)) => {
+            let names = urls.iter().map(|url| part(call, url)).collect::<Option<Vec<_>>>();
+            let names =
+                names.ok_or_else(|| malformed("Upload-Concat names a URL that is not of this server"))?;
+            (Kind::Final(names), Some(raw))
+        }
+    };
+    match (&kind, length, deferred) {
+        // [TUS-82] the length of a final upload follows from its parts
+        (Kind::Final(_), None, false) => {}
+        (Kind::Final(_), _, _) => {
+            return Err(malformed("a final upload has neither Upload-Length nor Upload-Defer-Length"));
+        }
+        // [TUS-31] one of the two, and only one
+        (Kind::Single | Kind::Partial, Some(_), false) | (Kind::Single | Kind::Partial, None, true) => {}
+        (Kind::Single | Kind::Partial, _, _) => {
+            return Err(malformed("exactly one of Upload-Length and Upload-Defer-Length: 1 is needed"));
+        }
+    }
+    let body = match announced(&call.headers, call.version, &call.body) {
+        Some(Announced::Bytes(bytes)) => Some(bytes),
+        Some(Announced::Unknown) => None,
+        Some(Announced::Nothing) => Some(0),
+        None => return Err(malformed("Content-Length is not a number")),
+    };
+    if body != Some(0) {
+        if matches!(kind, Kind::Final(_)) {
+            return Err(malformed("a final upload has no body"));
+        }
+        let media =
+            call.header(header::CONTENT_TYPE).and_then(|value| value.split(';').next()).map(str::trim);
+        if !media.is_some_and(|media| media.eq_ignore_ascii_case(headers::OFFSET_OCTET_STREAM)) {
+            let detail = "a body at creation takes Content-Type: application/offset+octet-stream";
+            return Err(Reply::problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", detail));
+        }
+    }
+    Ok(Wanted { length, body, check: check(call)?, about: about(call, concat)?, kind })
+}
+
+fn bad_defer() -> Reply {
+    malformed("Upload-Defer-Length must be 1")
+}
+
+/// Metadata as it came, and what we understand of it.
+fn about(call: &Call<'_>, concat: Option<String>) -> Result<About, Reply> {
+    let Some(value) = call.headers.get(UPLOAD_METADATA) else {
+        return Ok(About { concat, ..About::default() });
+    };
+    let rule = "Upload-Metadata must be comma-separated pairs of a unique key and a base64 value";
+    let raw = value.to_str().map_err(|_| malformed(rule))?;
+    // Stock clients send the header empty when they have nothing to say.
+    if raw.trim().is_empty() {
+        return Ok(About { concat, ..About::default() });
+    }
+    let pairs = headers::metadata(raw).ok_or_else(|| malformed(rule))?;
+    let text = |keys: &[&str]| {
+        let found = keys.iter().find_map(|key| pairs.iter().find(|(known, _)| known == key));
+        found.and_then(|(_, value)| String::from_utf8(value.clone()).ok()).filter(|text| !text.is_empty())
+    };
+    Ok(About {
+        filename: text(&["filename", "name"]),
+        content_type: text(&["filetype", "type", "contentType", "content-type"]),
+        metadata: Some(raw.to_owned()),
+        concat,
+        ..About::default()
+    })
+}
+
+/// The name behind a part's URL, absolute or relative. The host is not compared: behind proxies we may have many,
+/// and a name that is not ours is refused when it is looked up.
+fn part(call: &Call<'_>, url: &str) -> Option<Name> {
+    let below_origin = match url.split_once("://") {
+        Some(("http" | "https", rest)) => rest.find('/').and_then(|at| rest.get(at..))?,
+        Some(_) => return None,
+        None => url,
+    };
+    let prefix = call
+        .house
+        .public_url
+        .as_deref()
+        .and_then(|url| url.split_once("://"))
+        .and_then(|(_, rest)| rest.find('/').and_then(|at| rest.get(at..)));
+    let raw = prefix.and_then(|prefix| below_origin.strip_prefix(prefix)).unwrap_or(below_origin);
+    let raw = raw.split(['?', '#']).next().unwrap_or(raw);
+    let decoded = path::decode(raw).ok()?;
+    if decoded.starts_with('/') {
+        return Some(Name(decoded));
+    }
+    Some(Name(format!("{}/{decoded}", call.realm.base_path)))
+}
+
+/// [TUS-36] 201 with the URL of the new upload
+fn created(call: &Call<'_>, upload: &Upload, with_offset: bool) -> Reply {
+    let origin = call.house.public_url.as_deref().or(call.forwarded_origin.as_deref()).unwrap_or_default();
+    let reply =
+        Reply::new(StatusCode::CREATED).with(header::LOCATION, format!("{origin}{}", upload.name.as_str()));
+    let reply = if with_offset { reply.offset(Some(upload.offset)) } else { reply };
+    expires(reply, upload)
+}
