@@ -214,6 +214,24 @@ pub async fn writers_of_different_blobs_do_not_mix(store: &dyn Blobs) {
     }
 }
 
+// Parts are read by the rows that refer to them, which the simulated stores ask for.
+pub async fn a_concatenation_is_its_parts_in_order(store: &dyn Blobs) {
+    stored(store, &key(1), 300_000).await;
+    stored(store, &key(2), 10).await;
+    let parts = [(key(2), 7), (key(1), 300_000), (key(2), 10), (key(2), 0)];
+    let expected = [bytes(0..7), bytes(0..300_000), bytes(0..10)].concat();
+    // A former attempt may have left something under the key.
+    for _ in 0..2 {
+        let whole = store.concatenate(&key(3), &parts).await.unwrap();
+        assert_eq!(whole.offset, Offset(300_017));
+        assert_eq!(length(store, &key(3), &whole).await, Some(300_017));
+        assert_eq!(read(store, &key(3), 0..300_017).await.unwrap(), expected);
+    }
+    assert_eq!(read(store, &key(1), 0..300_000).await.unwrap(), bytes(0..300_000));
+    assert!(store.concatenate(&key(4), &[(key(2), 11)]).await.is_err());
+    assert!(store.concatenate(&key(4), &[(key(9), 1)]).await.is_err());
+}
+
 /// For stores that let a blob be read by its key alone.
 pub async fn ranges_read_back_as_written(store: &dyn Blobs) {
     const SIZE: u64 = 1_400_000;
@@ -295,10 +313,10 @@ fn lazy() -> (SimBlobs, ()) {
     (store, ())
 }
 
-suite!(on_disk, super::disk(super::Durability::Full), plus ranges_read_back_as_written, a_cut_tail_never_shows_again);
-suite!(on_disk_relaxed, super::disk(super::Durability::Relaxed), plus ranges_read_back_as_written, a_cut_tail_never_shows_again);
-suite!(simulated_files, super::simulated(super::Style::Files), plus ranges_read_back_as_written, a_cut_tail_never_shows_again);
-suite!(simulated_files_that_buffer, super::lazy(), plus ranges_read_back_as_written, a_cut_tail_never_shows_again);
+suite!(on_disk, super::disk(super::Durability::Full), plus ranges_read_back_as_written, a_concatenation_is_its_parts_in_order, a_cut_tail_never_shows_again);
+suite!(on_disk_relaxed, super::disk(super::Durability::Relaxed), plus ranges_read_back_as_written, a_concatenation_is_its_parts_in_order, a_cut_tail_never_shows_again);
+suite!(simulated_files, super::simulated(super::Style::Files), plus ranges_read_back_as_written, a_concatenation_is_its_parts_in_order, a_cut_tail_never_shows_again);
+suite!(simulated_files_that_buffer, super::lazy(), plus ranges_read_back_as_written, a_concatenation_is_its_parts_in_order, a_cut_tail_never_shows_again);
 suite!(simulated_parts, super::simulated(super::Style::Parts));
 
 #[tokio::test]

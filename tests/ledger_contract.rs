@@ -48,15 +48,15 @@ fn row(name: &Name) -> Upload {
         length: Some(100),
         blob: BlobKey(hex),
         blob_state: BlobState("at ten".into()),
+        kind: Kind::Single,
         about: About {
             filename: Some("photo.jpg".into()),
             content_type: Some("image/jpeg".into()),
             owner: Some("romeo@montague.example".into()),
             retain_until: Some(Timestamp(NOW.0 + 5)),
-            metadata: Some("filename cGhvdG8uanBn,empty".into()),
-            concat: Some("partial".into()),
+            metadata: Some("filename cGhvdG8=,is_draft".into()),
+            concat: None,
         },
-        kind: Kind::Partial,
         created_at: NOW,
         updated_at: NOW,
         completed_at: None,
@@ -298,42 +298,51 @@ pub async fn referenced_names_the_blobs_of_rows_that_are_not_gone(ledger: &dyn L
     assert!(ledger.referenced(&[]).await.unwrap().is_empty());
 }
 
-/// A concatenation of these parts that is not done.
-fn final_of(text: &str, parts: &[&Upload]) -> Upload {
-    let parts = parts.iter().map(|part| part.name.clone()).collect();
-    Upload { kind: Kind::Final(parts), offset: Offset::ZERO, ..row(&name(text)) }
-}
-
-pub async fn pending_finals_are_found_by_their_parts_until_they_are_done(ledger: &dyn Ledger) {
-    let (a, b) = (recorded(ledger, "part a").await, recorded(ledger, "part b").await);
-    let both = final_of("both", &[&a, &b, &a]);
-    let one = final_of("one", &[&b]);
-    for whole in [&both, &one] {
-        assert_eq!(ledger.record(whole.clone()).await.unwrap(), Swap::Done);
+pub async fn a_final_upload_waits_for_its_parts(ledger: &dyn Ledger) {
+    let (one, two) = (name("/files/one"), name("/files/zwei \"2\""));
+    for part in [&one, &two] {
+        let part = Upload { kind: Kind::Partial, ..row(part) };
+        assert_eq!(ledger.record(part.clone()).await.unwrap(), Swap::Done);
+        assert_eq!(found(ledger, &part).await, part);
     }
-    let names = async |part: Option<&Name>| {
-        let mut names: Vec<Name> =
-            ledger.pending_finals(part).await.unwrap().into_iter().map(|row| row.name).collect();
-        names.sort();
-        names
+    let of = |text: &str, parts: &[&Name]| {
+        let parts = Kind::Final(parts.iter().map(|part| (*part).clone()).collect());
+        let about = About { concat: Some("final;/files/one /files/two".into()), ..About::default() };
+        Upload { kind: parts, about, offset: Offset::ZERO, length: None, ..row(&name(text)) }
     };
-    assert_eq!(names(None).await, [both.name.clone(), one.name.clone()]);
-    assert_eq!(names(Some(&a.name)).await, std::slice::from_ref(&both.name));
-    assert_eq!(names(Some(&b.name)).await, [both.name.clone(), one.name.clone()]);
-    assert_eq!(names(Some(&name("part"))).await, []);
-    let done = Advance { offset: Offset(100), phase: Phase::Complete, ..progress(&both, both.generation) };
+    let both = of("/files/both", &[&two, &one, &two]);
+    let single = of("/files/single", &[&one]);
+    for new in [&both, &single] {
+        assert_eq!(ledger.record(new.clone()).await.unwrap(), Swap::Done);
+        assert_eq!(found(ledger, new).await, *new);
+    }
+    let pending = async |part: Option<&Name>| {
+        let rows = ledger.pending_finals(part).await.unwrap();
+        rows.into_iter().map(|row| row.name.0).collect::<BTreeSet<_>>()
+    };
+    let set = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(pending(None).await, set(&["/files/both", "/files/single"]));
+    assert_eq!(pending(Some(&one)).await, set(&["/files/both", "/files/single"]));
+    assert_eq!(pending(Some(&two)).await, set(&["/files/both"]));
+    assert_eq!(pending(Some(&name("/files/zwei"))).await, set(&[]));
+    let done = Advance { length: Some(100), ..completion(&both, Generation(1)) };
     assert_eq!(ledger.advance(done).await.unwrap(), Swap::Done);
-    assert_eq!(names(Some(&a.name)).await, []);
-    assert_eq!(found(ledger, &one).await.kind, one.kind);
+    assert_eq!(pending(Some(&one)).await, set(&["/files/single"]));
+    assert_eq!(found(ledger, &both).await.kind, both.kind);
 }
 
 pub async fn find_all_leaves_out_what_is_not_there(ledger: &dyn Ledger) {
-    let (a, b) = (recorded(ledger, "one of all").await, recorded(ledger, "other of all").await);
-    let mut all =
-        ledger.find_all(&[b.name.clone(), name("nobody"), a.name.clone(), b.name.clone()]).await.unwrap();
-    all.sort_by(|x, y| x.name.cmp(&y.name));
-    assert_eq!(all, [a, b]);
-    assert_eq!(ledger.find_all(&[]).await.unwrap(), []);
+    let mut expected = BTreeSet::new();
+    for text in ["/a", "/b ü\"", "/c"] {
+        recorded(ledger, text).await;
+        expected.insert(text.to_owned());
+    }
+    expected.remove("/c");
+    let asked = ["/a", "/nobody", "/b ü\"", "/a"].map(name);
+    let rows = ledger.find_all(&asked).await.unwrap();
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows.into_iter().map(|row| row.name.0).collect::<BTreeSet<_>>(), expected);
+    assert!(ledger.find_all(&[]).await.unwrap().is_empty());
 }
 
 pub async fn concurrent_commits_one_wins(ledger: &dyn Ledger) {
@@ -496,7 +505,7 @@ macro_rules! suite {
             due_lists_the_oldest_first_up_to_its_limit,
             receiving_pages_through_incomplete_rows_by_name,
             referenced_names_the_blobs_of_rows_that_are_not_gone,
-            pending_finals_are_found_by_their_parts_until_they_are_done,
+            a_final_upload_waits_for_its_parts,
             find_all_leaves_out_what_is_not_there,
             concurrent_commits_one_wins,
             changes_of_one_batch_are_answered_one_by_one,

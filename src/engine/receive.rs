@@ -137,6 +137,7 @@ impl Receiver {
             // [TUS-70] but nothing is committed of bytes whose checksum is still to be seen
             if self.check != Check::None {
                 self.asked.clear();
+                last_commit = Instant::now();
             } else if sync.is_none() {
                 let due = self.commits.uncommitted(self.received) >= settings.checkpoint_bytes
                     || last_commit.elapsed() >= settings.checkpoint_interval;

@@ -8,7 +8,7 @@ use plimsoll::{
     clock::{ManualClock, Timestamp},
     engine::{
         Broken, Engine, Error, Order, Outcome, Parts, Piece, Refusal, Settings, Source, Start, Write,
-        digest::Check,
+        digest::{Algorithm, Check, Claim, Running},
     },
     leases::local::LocalLeases,
     telemetry::Metrics,
@@ -224,7 +224,7 @@ impl Bench {
             fence_timeout: Duration::from_secs(2),
             silent_writer: ms(250),
             incomplete_expires: Duration::from_hours(72),
-            partial_expires: Duration::from_hours(24),
+            partial_expires: Duration::from_hours(72),
             retention: None,
         };
         Self { world, engine: Engine::new(parts, settings), clock }
@@ -235,25 +235,17 @@ impl Bench {
     }
 
     async fn write_about(&self, write: Write, about: About, source: Source) -> Result<Outcome, Error> {
-        self.engine
-            .write(
-                Order {
-                    name: name(),
-                    write,
-                    about,
-                    kind: Kind::Single,
-                    check: Check::None,
-                    dialect: "model",
-                },
-                source,
-            )
-            .await
+        self.engine.write(order(write, about), source).await
     }
 
     /// What the ledger says now.
     fn offset(&self) -> Option<u64> {
         self.world.state().rows.get(&name()).map(|row| row.offset.0)
     }
+}
+
+fn order(write: Write, about: About) -> Order {
+    Order { name: name(), write, about, kind: Kind::Single, check: Check::None, dialect: "model" }
 }
 
 fn name() -> Name {
@@ -327,6 +319,29 @@ async fn a_slow_body_is_committed_every_interval() {
         let sent = second * 1_000 / 300;
         let committed = bench.offset().unwrap();
         assert!(committed <= sent && committed + 4 >= sent, "{committed} of {sent}");
+    }
+}
+
+/// Nothing of a body with a checksum is committed before its end, and yet it must be read.
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_with_a_checksum_is_read_to_its_end() {
+    let bench = Bench::new();
+    let mut running = Running::new(Algorithm::Sha1);
+    running.update(&[b'x'; 100]);
+    for (value, is_right) in [(vec![0; 20], false), (running.value(), true)] {
+        let source = stream::iter(0..100).then(async |_| {
+            sleep(ms(300)).await;
+            Ok(Piece::Data(Bytes::from_static(b"x")))
+        });
+        let check = Check::Claimed(Claim { algorithm: Algorithm::Sha1, value });
+        let order = Order { check, ..order(whole(Some(100)), About::default()) };
+        let outcome = bench.engine.write(order, source.boxed()).await;
+        if is_right {
+            assert!(outcome.is_ok_and(|o| o.is_complete));
+        } else {
+            assert!(matches!(outcome, Err(Error::Refused(Refusal::ChecksumMismatch))), "{outcome:?}");
+            assert_eq!(bench.offset(), None);
+        }
     }
 }
 

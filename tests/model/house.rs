@@ -166,7 +166,7 @@ fn settings() -> Settings {
         fence_timeout: FENCE_TIMEOUT,
         silent_writer: SILENT,
         incomplete_expires: EXPIRES,
-        partial_expires: Duration::from_hours(24),
+        partial_expires: EXPIRES,
         retention: Some(RETENTION),
     }
 }

@@ -5,7 +5,6 @@ use std::{ops::Range, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{
-    StreamExt as _,
     future::BoxFuture,
     stream::{self, BoxStream},
 };
@@ -41,7 +40,7 @@ struct SimWriter {
 }
 
 impl SimWriter {
-    fn boxed(world: &Arc<World>, key: &BlobKey, lazy: bool, own: Vec<u8>) -> Box<dyn BlobWriter> {
+    fn open(world: &Arc<World>, key: &BlobKey, lazy: bool, own: Vec<u8>) -> Box<dyn BlobWriter> {
         let (world, key, end) = (Arc::clone(world), key.0.clone(), own.len());
         Box::new(Self { world, key, end, lazy, buffer: Vec::new(), own })
     }
@@ -158,7 +157,7 @@ impl Blobs for SimBlobs {
             return Err(fault("the blob exists"));
         }
         st.files.insert(key.0.clone(), File { born, writers: 1, ..File::default() });
-        Ok(SimWriter::boxed(&self.0, key, st.lazy, Vec::new()))
+        Ok(SimWriter::open(&self.0, key, st.lazy, Vec::new()))
     }
 
     async fn resume(
@@ -203,20 +202,38 @@ impl Blobs for SimBlobs {
         if second {
             st.violation(format!("[ENG-3] two writers write the blob {} at once", key.0));
         }
-        Ok(SimWriter::boxed(&self.0, key, st.lazy, own))
+        Ok(SimWriter::open(&self.0, key, st.lazy, own))
     }
 
     async fn concatenate(&self, key: &BlobKey, parts: &[(BlobKey, u64)]) -> Result<Durable, Fault> {
-        let mut whole = Vec::new();
+        let delay = self.0.state().delays.sync;
+        pause(delay).await;
+        let mut st = self.0.state();
+        if st.trips(FaultPoint::Create) {
+            return Err(fault("planted, while concatenating"));
+        }
+        let mut all = Vec::new();
         for (part, length) in parts {
-            let mut pieces = self.read(part, 0..*length).await?;
-            while let Some(piece) = pieces.next().await {
-                whole.extend_from_slice(&piece?);
+            let state = st.references(&part.0).map(|row| row.blob_state.clone()).unwrap_or_default();
+            let length = usize::try_from(*length).map_err(|e| fault(e.to_string()))?;
+            all.extend(st.content(&part.0, &state, length).ok_or_else(|| fault("a part is too short"))?);
+        }
+        let (style, born) = (st.style, st.next());
+        let offset = Offset(all.len() as u64);
+        let mut file = File { born, named: true, ..File::default() };
+        let mut state = BlobState::default();
+        match style {
+            Style::Files => {
+                file.synced = all.len();
+                file.data = all;
+            }
+            Style::Parts => {
+                state = BlobState(format!("part-{born}"));
+                file.parts.insert(state.0.clone(), all);
             }
         }
-        let mut writer = self.create(key, None).await?;
-        writer.write(Bytes::from(whole)).await?;
-        writer.checkpoint().await?.await
+        st.files.insert(key.0.clone(), file);
+        Ok(Durable { offset, state })
     }
 
     async fn read(

@@ -153,13 +153,13 @@ impl Ledger for MemoryLedger {
 
     async fn pending_finals(&self, part: Option<&Name>) -> Result<Vec<Upload>, Fault> {
         self.look(|st| {
-            let is_pending = |row: &&Upload| match &row.kind {
+            let is_asked = |row: &&Upload| match &row.kind {
                 Kind::Final(parts) => {
                     row.phase == Phase::Receiving && part.is_none_or(|part| parts.contains(part))
                 }
                 Kind::Single | Kind::Partial => false,
             };
-            st.rows.values().filter(is_pending).cloned().collect()
+            st.rows.values().filter(is_asked).cloned().collect()
         })
         .await
     }
