@@ -185,7 +185,6 @@ mod tests {
             kind: Kind::Single,
             blob: BlobKey(String::new()),
             blob_state: BlobState::default(),
-            kind: Kind::Single,
             about: About::default(),
             created_at: Timestamp(0),
             updated_at: Timestamp(0),
