@@ -534,7 +534,14 @@ impl House {
 
     fn get(&self, key: &Name, node: usize, from: u8, to: u8) {
         let fired = self.fired();
-        let phase = || self.row(key).map(|row| row.phase);
+        // Retention holds from its moment on, before the sweeper comes.
+        let phase = || {
+            let is_due = |row: &Upload| row.expires_at.is_some_and(|at| at <= self.clock.now());
+            self.row(key).map(|row| match row.phase {
+                Phase::Complete if is_due(&row) => Phase::Gone(Gone::Retention),
+                phase @ (Phase::Receiving | Phase::Complete | Phase::Gone(_)) => phase,
+            })
+        };
         let before = phase();
         let engine = &self.nodes[node].engine;
         let found = self.run(engine.complete(key));
