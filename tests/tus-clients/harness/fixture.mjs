@@ -3,7 +3,7 @@ import { after, before, test } from 'node:test'
 import { Server } from './server.mjs'
 import { Tap } from './tap.mjs'
 
-const LIMIT_MS = 60_000
+const LIMIT_MS = 300_000
 
 /** `it(name, body)`: `body` gets `{ server, tap }`. */
 export function against(settings = {}) {
