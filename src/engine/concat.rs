@@ -13,9 +13,8 @@ use std::collections::HashMap;
 use super::{Engine, Error, Order, Refusal};
 use crate::{
     fault::Fault,
-    id,
     ledger::{Advance, Swap},
-    upload::{BlobKey, BlobState, Generation, Gone, Kind, Name, Offset, Phase, Upload, UploadId},
+    upload::{Gone, Kind, Name, Phase, Upload},
 };
 
 /// Concatenations of up to so many bytes are done before the request is answered.
@@ -47,23 +46,7 @@ impl Engine {
         if limits.room.zip(length).is_some_and(|(room, length)| room < length) {
             return Err(Refusal::StorageFull.into());
         }
-        let now = self.now();
-        let upload = Upload {
-            name: order.name,
-            id: UploadId(id::random_hex_128()),
-            phase: Phase::Receiving,
-            generation: Generation::FIRST,
-            offset: Offset::ZERO,
-            length,
-            blob: BlobKey(id::random_hex_128()),
-            blob_state: BlobState::default(),
-            kind: Kind::Final(parts),
-            about: order.about,
-            created_at: now,
-            updated_at: now,
-            completed_at: None,
-            expires_at: Some(now.plus(self.settings.incomplete_expires)),
-        };
+        let upload = self.fresh(order.name, length, Kind::Final(parts), order.about);
         if self.parts.ledger.record(upload.clone()).await? == Swap::Fenced {
             return Err(Refusal::Complete.into());
         }

@@ -5,11 +5,13 @@
 //!   wire ──Name───────────> Engine::state ──asks the writer for a checkpoint, or ends a silent one──> ledger
 //! ```
 //!
-//! `decide.rs` says what is permitted, `append.rs` carries it out, `receive.rs` is the loop that takes bytes.
+//! `decide.rs` says what is permitted, `append.rs` carries it out, `receive.rs` is the loop that takes bytes,
+//! `commits.rs` what one writer commits, `concat.rs` makes one upload of others.
 //! An append outlives the handler that asked for it: that one may be dropped at any await (a lost HTTP/2 connection,
 //! a forced shutdown), and the bytes that arrived must be committed all the same.
 
 pub mod append;
+mod commits;
 pub mod concat;
 pub mod decide;
 pub mod digest;
@@ -247,23 +249,7 @@ impl Engine {
         if limits.room.zip(order.write.length).is_some_and(|(room, length)| room < length) {
             return Err(Refusal::StorageFull.into());
         }
-        let now = self.now();
-        let upload = Upload {
-            name: order.name,
-            id: UploadId(id::random_hex_128()),
-            phase: Phase::Receiving,
-            generation: Generation::FIRST,
-            offset: Offset::ZERO,
-            length: order.write.length,
-            blob: BlobKey(id::random_hex_128()),
-            blob_state: BlobState::default(),
-            kind: order.kind,
-            about: order.about,
-            created_at: now,
-            updated_at: now,
-            completed_at: None,
-            expires_at: Some(now.plus(self.settings.incomplete_expires)),
-        };
+        let upload = self.fresh(order.name, order.write.length, order.kind, order.about);
         match self.parts.ledger.record(upload.clone()).await? {
             Swap::Done => {
                 self.parts.metrics.upload_started(order.dialect);
@@ -301,6 +287,27 @@ impl Engine {
         let buried = self.bury(&upload, Gone::Deleted).await?;
         drop(lease);
         if buried { Ok(()) } else { Err(Refusal::Superseded { held: upload.offset }.into()) }
+    }
+
+    /// An upload of which nothing is recorded yet.
+    fn fresh(&self, name: Name, length: Option<u64>, kind: Kind, about: About) -> Upload {
+        let now = self.now();
+        Upload {
+            name,
+            id: UploadId(id::random_hex_128()),
+            phase: Phase::Receiving,
+            generation: Generation::FIRST,
+            offset: Offset::ZERO,
+            length,
+            blob: BlobKey(id::random_hex_128()),
+            blob_state: BlobState::default(),
+            kind,
+            about,
+            created_at: now,
+            updated_at: now,
+            completed_at: None,
+            expires_at: Some(now.plus(self.settings.incomplete_expires)),
+        }
     }
 
     /// Turn an upload into a tombstone and free its bytes; `false` when it changed meanwhile.

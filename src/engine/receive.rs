@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Broken, Piece, Source,
-    append::Commits,
+    commits::Commits,
     decide::Stretch,
     digest::{Check, Claim, Running},
 };

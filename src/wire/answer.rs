@@ -6,8 +6,17 @@ use serde_json::{Map, Value, json};
 use super::{Call, reply::Reply};
 use crate::{
     engine::{Outcome, Refusal},
+    fault::Fault,
     upload::Upload,
 };
+
+/// Our fault: logged and counted here, once, and told without its inner text.
+#[must_use]
+pub fn fault(call: &Call<'_>, fault: &Fault) -> Reply {
+    call.house.metrics.fault(fault.component.word());
+    tracing::error!(%fault, "a request failed by a fault of ours");
+    Reply::fault(fault)
+}
 
 /// The part of a refusal's answer that every dialect shares: problem document, offset, when to try again.
 #[must_use]

@@ -5,7 +5,7 @@ use http::{StatusCode, header};
 
 use super::{
     Call,
-    answer::{created, refused},
+    answer::{created, fault, refused},
     body::{Announced, RequestSource, announced},
     credentials::{about, denied, granted, may_begin},
     reply::{Reply, UPLOAD_COMPLETE, UPLOAD_OFFSET},
@@ -207,7 +207,7 @@ fn answer(call: &Call<'_>, outcome: Result<Outcome, Error>) -> Reply {
     let refusal = match outcome {
         Ok(outcome) if outcome.is_complete => return created(call, &outcome),
         Ok(outcome) => return resume_at(outcome.upload.offset),
-        Err(Error::Fault(fault)) => return Reply::fault(&fault),
+        Err(Error::Fault(broken)) => return fault(call, &broken),
         Err(Error::Refused(refusal)) => refusal,
     };
     call.house.metrics.refused(DIALECT, refusal.word());

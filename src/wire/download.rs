@@ -8,7 +8,7 @@ use http::{HeaderName, Method, StatusCode, header};
 
 use super::{
     Access, Call, Door,
-    answer::etag,
+    answer::{etag, fault},
     credentials::{denied, granted, may_begin},
     download_plan::{Body, Servable, plan},
     reply::{Content, Reply, UPLOAD_COMPLETE, UPLOAD_LENGTH},
@@ -168,7 +168,7 @@ fn many(
 
 fn answer(call: &Call<'_>, error: Error) -> Reply {
     let refusal = match error {
-        Error::Fault(fault) => return Reply::fault(&fault),
+        Error::Fault(broken) => return fault(call, &broken),
         Error::Refused(refusal) => refusal,
     };
     call.house.metrics.refused(DIALECT, refusal.word());

@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::{
     Call,
-    answer::{created, refused},
+    answer::{created, fault, refused},
     body::{Announced, RequestSource, announced},
     credentials::{about, denied, granted, may_begin},
     reply::{Reply, UPLOAD_LENGTH},
@@ -69,7 +69,7 @@ async fn owned(call: &Call<'_>) -> Result<Option<Upload>, Error> {
 fn answer(call: &Call<'_>, outcome: Result<Outcome, Error>) -> Reply {
     let refusal = match outcome {
         Ok(outcome) => return created(call, &outcome),
-        Err(Error::Fault(fault)) => return Reply::fault(&fault),
+        Err(Error::Fault(broken)) => return fault(call, &broken),
         Err(Error::Refused(refusal)) => refusal,
     };
     call.house.metrics.refused(DIALECT, refusal.word());

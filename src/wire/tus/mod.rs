@@ -9,7 +9,7 @@ use http::{Method, StatusCode, header};
 
 use super::{
     Call,
-    answer::refused,
+    answer::{fault, refused},
     body::{Announced, RequestSource, announced},
     credentials::{about, denied, granted, may_begin},
     reply::{Reply, UPLOAD_LENGTH, UPLOAD_OFFSET},
@@ -231,7 +231,7 @@ async fn delete(call: Call<'_>) -> Reply {
 
 fn answer(call: &Call<'_>, error: Error) -> Reply {
     let refusal = match error {
-        Error::Fault(fault) => return Reply::fault(&fault),
+        Error::Fault(broken) => return fault(call, &broken),
         Error::Refused(refusal) => refusal,
     };
     call.house.metrics.refused(DIALECT, refusal.word());
