@@ -26,7 +26,7 @@ const FENCE_TRIES: u32 = 3;
 impl Engine {
     pub(super) async fn append(&self, order: Order, source: Source) -> Result<Outcome, Error> {
         let arrived = Instant::now();
-        // What is refused whatever the older writer still commits must not end that writer.
+        // [ENG-23] what is refused whatever the older writer still commits must not end that writer
         if self.parts.leases.holder(&order.name).is_some() {
             let upload = self.parts.ledger.find(&order.name).await?;
             match decide(upload.as_ref(), &order.write, &self.limits()) {
@@ -218,7 +218,7 @@ pub(super) struct Commits {
     engine: Engine,
     upload: Upload,
     record: Record,
-    /// Whether this request told the complete length for the first time, which is worth a commit by itself.
+    /// [ENG-24] whether this request told the complete length for the first time, which is worth a commit by itself
     names_length: bool,
     /// A commit ended in a fault: the ledger may or may not have taken it.
     in_doubt: bool,
@@ -249,7 +249,7 @@ impl Commits {
         Ok(swap)
     }
 
-    /// See whether the commit that ended in a fault took effect.
+    /// [ENG-18] see whether the commit that ended in a fault took effect
     async fn clear_doubt(&mut self) -> Result<(), Fault> {
         if self.record == Record::Same {
             return Ok(());
@@ -291,6 +291,7 @@ impl Commits {
             next.expires_at = Some(now.plus(self.engine.settings.incomplete_expires));
         }
         let swap = match &self.record {
+            // [ENG-13] what arrived whole before its first commit is one row, written once
             Record::New => parts.ledger.record(next.clone()).await?,
             Record::Replacing(_) | Record::Same => {
                 parts
@@ -354,7 +355,7 @@ impl Commits {
         self.engine.parts.blobs.read(&self.upload.blob, range).await
     }
 
-    /// Drop a blob that no row refers to. One that a row may refer to stays for the next scan to judge.
+    /// Drop a blob that no row refers to. [ENG-18] one that a row may refer to stays for the next scan to judge
     async fn abandon(&self) {
         if self.record != Record::Same && !self.in_doubt {
             self.engine.discard(&self.upload.blob).await;

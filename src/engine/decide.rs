@@ -83,12 +83,13 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
         return Err(Refusal::Final);
     }
     match upload.map(|u| u.phase) {
+        // [ENG-16] a tombstone keeps its name used
         Some(Phase::Gone(why)) => return Err(Refusal::Gone(why)),
         // [ENG-4] complete is for ever
         Some(Phase::Complete) => return already_complete(known.unwrap_or_default(), write),
         Some(Phase::Receiving) | None => {}
     }
-    // [ENG-8] the length that was announced first binds every later request
+    // [ENG-24] the length that was announced first binds every later request
     if let (Some(ours), Some(theirs)) = (known, write.length)
         && ours != theirs
     {
@@ -121,7 +122,7 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
     if !whole && from != held {
         return Err(Refusal::OffsetMismatch { ours: held, theirs: from });
     }
-    // [ENG-8] a length that is named late cannot be less than what is held
+    // [ENG-24] a length that is named late cannot be less than what is held
     if !whole && held.0 > ceiling {
         return Err(Refusal::TooLarge { limit: ceiling });
     }
