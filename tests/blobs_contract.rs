@@ -319,6 +319,7 @@ suite!(simulated_files, super::simulated(super::Style::Files), plus ranges_read_
 suite!(simulated_files_that_buffer, super::lazy(), plus ranges_read_back_as_written, a_concatenation_is_its_parts_in_order, a_cut_tail_never_shows_again);
 suite!(simulated_parts, super::simulated(super::Style::Parts));
 
+// [ENG-27]
 #[tokio::test]
 async fn a_store_on_disk_serves_one_server_at_a_time() {
     let (store, folder) = disk(Durability::Full);

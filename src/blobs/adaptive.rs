@@ -32,7 +32,7 @@ const FAST_ENOUGH: u32 = 32;
 /// What the writers of one store share.
 #[derive(Debug)]
 pub struct Pace {
-    /// Bytes that may be buffered by all writers together.
+    /// [ENG-26] bytes that may be buffered by all writers together
     buffers: Arc<Semaphore>,
     capacity: u32,
     slow: AtomicBool,
@@ -196,4 +196,152 @@ fn write_all_vectored(file: &File, pieces: &[Bytes], mut at: u64) -> io::Result<
         rest.drain(..done);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    fn pace(buffer_memory: u64, slow: bool) -> Arc<Pace> {
+        let pace = Pace::new(buffer_memory, Metrics::new());
+        pace.slow.store(slow, Ordering::Relaxed);
+        pace
+    }
+
+    fn writer(pace: &Arc<Pace>) -> AdaptiveFile {
+        AdaptiveFile::new(Arc::new(tempfile::tempfile().unwrap()), 0, Arc::clone(pace))
+    }
+
+    fn length(file: &AdaptiveFile) -> u64 {
+        file.file().metadata().unwrap().len()
+    }
+
+    fn buffered(pace: &Pace) -> f64 {
+        let figures = pace.metrics.render();
+        let line = figures.lines().find(|l| l.starts_with("plimsoll_buffered_bytes ")).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_fast_disk_gets_each_piece_at_once() {
+        let pace = pace(0, false);
+        let mut file = writer(&pace);
+        for size in [1usize, 1_000, 0, 70_000] {
+            file.write(Bytes::from(vec![7; size])).await.unwrap();
+            assert_eq!(file.end(), length(&file));
+            // A machine under load may stall; what is measured then is the other half of this file.
+            if pace.is_slow() {
+                return;
+            }
+        }
+        assert_eq!(length(&file), 71_001);
+    }
+
+    #[tokio::test]
+    async fn a_slow_disk_gets_batches() {
+        let pace = pace(u64::MAX, true);
+        let mut file = writer(&pace);
+        let piece = Bytes::from(vec![7; 10_000]);
+        for n in 1..=26u64 {
+            file.write(piece.clone()).await.unwrap();
+            assert_eq!((file.end(), length(&file), buffered(&pace)), (0, 0, 10_000.0 * n as f64));
+        }
+        // The piece that fills the batch takes all of it along.
+        file.write(piece).await.unwrap();
+        assert_eq!((file.end(), length(&file), buffered(&pace)), (270_000, 270_000, 0.0));
+    }
+
+    #[tokio::test]
+    async fn a_flush_hands_over_what_is_held_in_order() {
+        let pace = pace(u64::MAX, true);
+        let mut file = writer(&pace);
+        // More pieces than one call of the kernel takes.
+        let all: Vec<u8> = (0..5_000u32).map(|n| (n % 251) as u8).collect();
+        for piece in all.chunks(2) {
+            file.write(Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        assert_eq!(length(&file), 0);
+        file.flush().await.unwrap();
+        file.flush().await.unwrap();
+        let mut read = vec![0; all.len()];
+        file.file().read_exact_at(&mut read, 0).unwrap();
+        assert_eq!((file.end(), read), (5_000, all));
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_fast_again_gets_each_piece_at_once_again() {
+        let pace = pace(u64::MAX, true);
+        let mut file = writer(&pace);
+        let mut batches = 0;
+        while file.batching {
+            file.write(Bytes::from(vec![7; BATCH])).await.unwrap();
+            batches += 1;
+            assert!(
+                batches < 10_000,
+                "the disk of this machine never has {FAST_ENOUGH} fast writes in a row"
+            );
+        }
+        assert!(batches >= FAST_ENOUGH && !pace.is_slow());
+        let end = file.end();
+        file.write(Bytes::from_static(b"now")).await.unwrap();
+        assert_eq!(length(&file), end + 3);
+    }
+
+    #[tokio::test]
+    async fn new_writers_begin_as_the_last_one_ended() {
+        for slow in [true, false] {
+            assert_eq!(writer(&pace(0, slow)).batching, slow);
+        }
+    }
+
+    // [ENG-26]
+    #[tokio::test]
+    async fn all_writers_together_hold_no_more_than_the_bound() {
+        let pace = pace(300_000, true);
+        let (mut one, mut two) = (writer(&pace), writer(&pace));
+        one.write(Bytes::from(vec![1; 200_000])).await.unwrap();
+        two.write(Bytes::from(vec![2; 90_000])).await.unwrap();
+        assert_eq!(buffered(&pace), 290_000.0);
+        // No room for this one: what its writer holds makes way.
+        two.write(Bytes::from(vec![2; 80_000])).await.unwrap();
+        assert_eq!((length(&two), buffered(&pace)), (90_000, 280_000.0));
+        // And who holds nothing waits until another has flushed.
+        let mut three = writer(&pace);
+        let mut waiting = Box::pin(three.write(Bytes::from(vec![3; 50_000])));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert_eq!(buffered(&pace), 280_000.0);
+        one.flush().await.unwrap();
+        waiting.as_mut().await.unwrap();
+        drop(waiting);
+        assert_eq!(buffered(&pace), 130_000.0);
+        drop((one, two, three));
+        assert_eq!(buffered(&pace), 0.0);
+    }
+
+    #[tokio::test]
+    async fn a_piece_that_is_larger_than_the_bound_is_taken_all_the_same() {
+        let pace = pace(1, true);
+        let mut file = writer(&pace);
+        for _ in 0..3 {
+            file.write(Bytes::from(vec![7; 3 * BATCH])).await.unwrap();
+        }
+        assert_eq!((length(&file), buffered(&pace)), (9 * BATCH as u64, 0.0));
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_apart_and_leaves_the_end_where_it_was() {
+        for slow in [false, true] {
+            let pace = pace(u64::MAX, slow);
+            let full = Arc::new(File::options().write(true).open("/dev/full").unwrap());
+            let mut file = AdaptiveFile::new(full, 0, Arc::clone(&pace));
+            let fault = match file.write(Bytes::from_static(b"x")).await {
+                Ok(()) => file.flush().await.unwrap_err(),
+                Err(fault) => fault,
+            };
+            assert!(fault.full, "{fault}");
+            assert_eq!((file.end(), buffered(&pace)), (0, 0.0));
+        }
+    }
 }

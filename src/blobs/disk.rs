@@ -98,6 +98,7 @@ impl DiskBlobs {
             .write(true)
             .open(options.path.join("lock"))
             .map_err(doing("opening the store's lock"))?;
+        // [ENG-27] one server a store
         lock.try_lock().map_err(|e| match e {
             TryLockError::WouldBlock => Fault::new(
                 Component::Blobs,

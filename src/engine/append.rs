@@ -24,7 +24,7 @@ const FENCE_TRIES: u32 = 3;
 impl Engine {
     pub(super) async fn append(&self, order: Order, source: Source) -> Result<Outcome, Error> {
         let arrived = Instant::now();
-        // What is refused whatever the older writer still commits must not end that writer.
+        // [ENG-23] what is refused whatever the older writer still commits must not end that writer
         if self.parts.leases.holder(&order.name).is_some() {
             let upload = self.parts.ledger.find(&order.name).await?;
             match decide(upload.as_ref(), &order.write, &self.limits()) {

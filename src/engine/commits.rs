@@ -70,7 +70,7 @@ impl Commits {
         Ok(swap)
     }
 
-    /// See whether the commit that ended in a fault took effect.
+    /// [ENG-18] see whether the commit that ended in a fault took effect
     async fn clear_doubt(&mut self) -> Result<(), Fault> {
         if self.record == Record::Same {
             return Ok(());
@@ -112,6 +112,7 @@ impl Commits {
             next.expires_at = Some(now.plus(self.engine.settings.incomplete_expires));
         }
         let swap = match &self.record {
+            // [ENG-13] what arrived whole before its first commit is one row, written once
             Record::New => parts.ledger.record(next.clone()).await?,
             Record::Replacing(_) | Record::Same => {
                 parts
@@ -156,7 +157,7 @@ impl Commits {
         }
     }
 
-    /// This request tells the complete length for the first time: worth a commit even without bytes.
+    /// [ENG-24] this request tells the complete length for the first time: worth a commit even without bytes.
     pub(super) fn tell_length(&mut self) {
         self.names_length = true;
     }

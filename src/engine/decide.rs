@@ -83,6 +83,7 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
         return Err(Refusal::Final);
     }
     match upload.map(|u| u.phase) {
+        // [ENG-16] a tombstone keeps its name used
         Some(Phase::Gone(why)) => return Err(Refusal::Gone(why)),
         // [ENG-4] complete is for ever
         Some(Phase::Complete) => return already_complete(known.unwrap_or_default(), write),
@@ -92,7 +93,7 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
     if upload.is_none() && !write.may_create {
         return Err(Refusal::Unknown);
     }
-    // [ENG-8] the length that was announced first binds every later request
+    // [ENG-24] the length that was announced first binds every later request
     if let (Some(ours), Some(theirs)) = (known, write.length)
         && ours != theirs
     {
@@ -126,7 +127,7 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
     {
         return Err(Refusal::TooShort { received: Offset::ZERO, expected: length });
     }
-    // [ENG-8] a length that is named late cannot be less than what is held
+    // [ENG-24] a length that is named late cannot be less than what is held
     if !whole && held.0 > ceiling {
         return Err(Refusal::TooLarge { limit: ceiling });
     }

@@ -310,7 +310,7 @@ impl Engine {
         }
     }
 
-    /// Turn an upload into a tombstone and free its bytes; `false` when it changed meanwhile.
+    /// [ENG-16] turn an upload into a tombstone and free its bytes; `false` when it changed meanwhile
     async fn bury(&self, upload: &Upload, why: Gone) -> Result<bool, Error> {
         let now = self.now();
         match self.parts.ledger.bury(&upload.name, upload.generation, why, now).await? {
@@ -335,7 +335,7 @@ impl Engine {
         self.stopping.cancel();
     }
 
-    /// [`Engine::cut`], wait for the writers, and close the ledger.
+    /// [ENG-19] [`Engine::cut`], wait for the writers, and close the ledger
     pub async fn stop(&self) {
         self.cut();
         self.appends.close();
@@ -401,6 +401,7 @@ impl Future for Outliving {
 
 impl Drop for Outliving {
     fn drop(&mut self) {
+        // [ENG-22] whoever asked went away; what arrived is committed all the same.
         // Without a runtime the whole server is being torn down, and nobody could poll it.
         if let (Some(append), Ok(runtime)) = (self.append.take(), Handle::try_current()) {
             runtime.spawn(append);

@@ -74,7 +74,7 @@ pub(super) struct Receiver {
     asked: Vec<CheckpointRequest>,
     /// To be answered after the checkpoint that runs.
     answering: Vec<CheckpointRequest>,
-    /// A sync failed. One that succeeds later proves nothing: the kernel forgets the pages that it could not write.
+    /// [ENG-21] a sync failed. One that succeeds later proves nothing: the kernel forgets the pages that it could not write.
     sync_failed: bool,
 }
 
@@ -135,7 +135,7 @@ impl Receiver {
         let ended = self.lease.ended();
         tokio::pin!(ended);
         loop {
-            // [ENG-6] checkpoints while data arrives: when asked, by bytes, by time
+            // [ENG-20] checkpoints while data arrives: when asked, by bytes, by time
             // [TUS-70] but nothing is committed of bytes whose checksum is still to be seen
             if self.check != Check::None {
                 self.asked.clear();
@@ -175,6 +175,7 @@ impl Receiver {
                     wake.as_mut().reset((last_piece + settings.body_gap).min(last_commit + settings.checkpoint_interval));
                 }
                 () = &mut wake => {
+                    // [ENG-25] a silent body is cut, and kept
                     if last_piece.elapsed() >= settings.body_gap {
                         return self.settle(sync, Ending::Stalled).await;
                     }
@@ -187,7 +188,7 @@ impl Receiver {
                     if let Some(ending) = self.take(piece).await {
                         return self.settle(sync, ending).await;
                     }
-                    // Time that our disk took is no silence of the client's.
+                    // [ENG-25] time that our disk took is no silence of the client's
                     last_piece = Instant::now();
                     if self.received >= next_room {
                         next_room = self.received.saturating_add(ROOM_EVERY);
@@ -352,7 +353,7 @@ impl Receiver {
             }
             // [ENG-11] a plain PUT that goes on behind its announced length is not the file it announced
             let is_unclear = self.is_all_here() && self.stretch.whole;
-            // [ENG-1] what a failed sync left behind is never acknowledged
+            // [ENG-21] what a failed sync left behind is never acknowledged
             let has_news = tells_length || !self.commits.is_current(self.received);
             if is_unclear || self.sync_failed || !has_news {
                 return ending;

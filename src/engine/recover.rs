@@ -49,7 +49,7 @@ impl Engine {
         }
     }
 
-    /// [ENG-2] the ledger's offset never exceeds the bytes
+    /// [ENG-17] the ledger's offset never exceeds the bytes ([ENG-2]); where it does, it is lowered
     async fn mend(&self, upload: &Upload) -> Result<bool, Error> {
         if upload.offset == Offset::ZERO {
             return Ok(false);

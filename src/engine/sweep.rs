@@ -19,7 +19,7 @@ pub struct Swept {
 }
 
 impl Engine {
-    /// Remove every upload that is due now.
+    /// [ENG-15] remove every upload that is due now
     ///
     /// # Errors
     /// A fault of the ledger; what was removed stays removed.
@@ -50,7 +50,7 @@ impl Engine {
         }
     }
 
-    /// Delete blobs that neither a row nor a writer at work refers to; returns how many.
+    /// [ENG-14] delete blobs that neither a row nor a writer at work refers to; returns how many
     ///
     /// # Errors
     /// A fault of the ledger or the store.

@@ -72,6 +72,7 @@ impl Statement {
                    ON CONFLICT (name) DO NOTHING
                    RETURNING name"#
             }
+            // [ENG-12] each change is a compare-and-set on the generation
             Self::Fence => {
                 r#"UPDATE uploads SET generation = generation + 1
                   FROM json_each(?1) AS c

@@ -113,7 +113,7 @@ fn a_blob_whose_commit_is_in_doubt_is_kept() {
     assert_eq!(tally.get("fault"), Some(&1));
 }
 
-// [ENG-1]
+// [ENG-1] [ENG-21]
 #[test]
 fn nothing_is_committed_after_a_failed_sync() {
     for fin in [Some(Fin::End), Some(Fin::Break), None] {
@@ -159,6 +159,48 @@ fn polls_leave_a_writer_alone_that_receives_a_byte_now_and_then() {
     steps.push(then(Command::Push { back: 0, send: send(&[], true, Some(Fin::End)) }));
     let tally = play(1, &steps);
     assert_eq!((tally.get("complete-now"), tally.get("superseded")), (Some(&1), None));
+}
+
+// [ENG-23]
+#[test]
+fn a_write_that_can_never_be_right_leaves_the_writer_before_it_alone() {
+    let wrong = |body, length| {
+        let send = send(&[5], false, Some(Fin::End));
+        let start = StartPick::Whole;
+        then(Command::Open { name: 0, node: 0, start, body, length, may_create: true, send })
+    };
+    let tally = play(
+        1,
+        &[
+            open(0, StartPick::Whole, BodyPick::Rest, send(&[12], false, None)),
+            wrong(BodyPick::Of(30), LengthPick::Of(30)),
+            wrong(BodyPick::Of(65), LengthPick::Of(65)),
+            wrong(BodyPick::Of(5), LengthPick::Right),
+            then(Command::Push { back: 3, send: send(&[], true, Some(Fin::End)) }),
+        ],
+    );
+    assert_eq!((tally.get("complete-now"), tally.get("superseded")), (Some(&1), None), "{tally:?}");
+}
+
+// [ENG-24]
+#[tokio::test(start_paused = true)]
+async fn a_length_that_is_named_late_binds_those_who_come_after() {
+    let bench = Bench::new();
+    let append = |at: usize, length: Option<u64>| Write {
+        start: Start::At(Offset((at * MIB) as u64)),
+        body: None,
+        length,
+        may_create: true,
+    };
+    let length = || bench.world.state().rows[&name()].length;
+    assert!(!bench.write(append(0, None), pieces(1).boxed()).await.unwrap().is_complete);
+    assert_eq!(length(), None);
+    let four = Some(4 * MIB as u64);
+    assert!(!bench.write(append(1, four), pieces(1).boxed()).await.unwrap().is_complete);
+    assert_eq!(length(), four);
+    let other = bench.write(append(2, Some(5 * MIB as u64)), pieces(3).boxed()).await;
+    assert!(matches!(other, Err(Error::Refused(Refusal::LengthMismatch { .. }))), "{other:?}");
+    assert!(bench.write(append(2, None), pieces(2).boxed()).await.unwrap().is_complete);
 }
 
 // [ENG-12]
@@ -278,7 +320,7 @@ async fn a_body_of_unannounced_size_ends_at_the_disk_reserve_and_is_kept() {
     assert!((6..=9).contains(&(kept / MIB as u64)), "{kept}");
 }
 
-// [ENG-11] checkpoints by bytes
+// [ENG-20] by bytes
 #[tokio::test(start_paused = true)]
 async fn a_long_body_is_committed_as_it_comes() {
     let bench = Bench::new();
@@ -298,7 +340,7 @@ async fn a_long_body_is_committed_as_it_comes() {
     assert!(outcome.is_complete);
 }
 
-// [ENG-11] checkpoints by time
+// [ENG-20] by time
 #[tokio::test(start_paused = true)]
 async fn a_slow_body_is_committed_every_interval() {
     let bench = Bench::new();
@@ -345,7 +387,7 @@ async fn a_slow_body_with_a_checksum_is_read_to_its_end() {
     }
 }
 
-// [ENG-11] one row, written once
+// [ENG-13]
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_arrives_whole_is_one_change_of_the_ledger() {
     let bench = Bench::new();
@@ -358,7 +400,7 @@ async fn an_upload_that_arrives_whole_is_one_change_of_the_ledger() {
     assert_eq!(st.faults.len(), 1);
 }
 
-/// [ENG-3] time that our disk takes is not the client's silence
+// [ENG-25]
 #[tokio::test(start_paused = true)]
 async fn a_slow_disk_stalls_no_writer_whose_client_sends() {
     let bench = Bench::new();
@@ -367,7 +409,7 @@ async fn a_slow_disk_stalls_no_writer_whose_client_sends() {
     assert!(outcome.is_ok_and(|o| o.is_complete));
 }
 
-// [ENG-6]
+// [ENG-6] [ENG-25]
 #[tokio::test(start_paused = true)]
 async fn a_silent_body_is_cut_after_the_gap_and_kept() {
     let bench = Bench::new();
@@ -405,7 +447,7 @@ async fn a_superseded_writer_takes_what_has_already_arrived() {
     assert!(matches!(refused, Error::Refused(Refusal::Superseded { .. })), "{refused:?}");
 }
 
-// [ENG-3]
+// [ENG-22]
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_goes_away_stops_no_append() {
     let bench = Arc::new(Bench::new());

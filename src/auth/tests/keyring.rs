@@ -8,6 +8,7 @@ fn refuses_an_empty_ring_and_an_empty_secret() {
     assert_eq!(Keyring::new(vec![b"a".to_vec(), vec![]]).unwrap_err(), KeyringError::EmptySecret);
 }
 
+// [ENG-10]
 #[test]
 fn shows_no_secret_when_printed() {
     assert_eq!(format!("{:?}", ring_of(&["hunter2", "hunter1"])), "Keyring(2 secrets, masked)");

@@ -209,6 +209,7 @@ fn all_problems_are_told_at_once() {
     assert_eq!(error.problems[..3].iter().map(line).collect::<Vec<_>>(), [2, 3, 4], "in the file's order");
 }
 
+// [ENG-10]
 #[test]
 fn no_problem_shows_a_secret_or_a_password() {
     let text = "[slots]\nsecret = ''\nsecrets = ['hunter2', '']\nsecert = 'hunter2'\nsecret_file = 3\n\

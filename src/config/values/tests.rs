@@ -4,6 +4,7 @@ fn read<T: Setting>(text: &str) -> Result<T, String> {
     T::read(&Raw::Text(text.to_owned()))
 }
 
+// [ENG-10]
 #[test]
 fn a_secret_is_masked_however_it_is_printed() {
     let secret = Secret::new("hunter2").unwrap();
