@@ -59,7 +59,7 @@ impl Front {
     async fn answer(&self, req: &mut Request) -> (&'static str, Reply) {
         let house = &*self.house;
         if req.method() == Method::OPTIONS {
-            return ("options", house.cors.options(house.max_size));
+            return ("options", options(house));
         }
         // [XEP-84] HTTP/1.1 names its host exactly once
         if req.version() == Version::HTTP_11 && req.headers().get_all(header::HOST).iter().count() != 1 {
@@ -123,6 +123,11 @@ impl Front {
     }
 }
 
+/// OPTIONS, preflight or not. The tus headers too: every URL speaks tus, and its clients look here for what we can do.
+fn options(house: &House) -> Reply {
+    tus::headers::announce(house.cors.options(), house.max_size)
+}
+
 /// What a path names within a realm: an upload, or, as the empty rest, the place where uploads are created.
 fn within<'a>(realm: &Realm, path: &'a str) -> Option<&'a str> {
     let creates = matches!(realm.door, Door::Files { .. });
@@ -137,7 +142,7 @@ fn within<'a>(realm: &Realm, path: &'a str) -> Option<&'a str> {
 async fn dispatch(call: Call<'_>) -> (&'static str, Reply) {
     let speaks_tus = call.headers.contains_key(tus::headers::TUS_RESUMABLE);
     match call.method.as_str() {
-        "OPTIONS" => ("options", call.house.cors.options(call.house.max_size)),
+        "OPTIONS" => ("options", options(call.house)),
         "POST" | "PATCH" => ("tus", Box::pin(tus::handle(call)).await),
         "HEAD" | "DELETE" if speaks_tus => ("tus", Box::pin(tus::handle(call)).await),
         _ if call.path.is_empty() => {

@@ -226,7 +226,17 @@ fn patched(outcome: &Outcome) -> Reply {
 
 /// [TUS-75] the upload is gone, and so is what it held
 async fn delete(call: Call<'_>) -> Reply {
-    super::download::delete(call).await
+    let known = match call.house.engine.find(&call.name).await {
+        Ok(known) => known,
+        Err(error) => return answer(&call, error),
+    };
+    if let Err(why) = granted(&call, known.as_ref().and_then(|u| u.length), known.as_ref()) {
+        return denied(&call, why, DIALECT);
+    }
+    match call.house.engine.delete(&call.name, call.realm.may_delete_complete).await {
+        Ok(()) => Reply::new(StatusCode::NO_CONTENT),
+        Err(error) => answer(&call, error),
+    }
 }
 
 fn answer(call: &Call<'_>, error: Error) -> Reply {
