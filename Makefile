@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help deps test check bench config conformance-peers
+.PHONY: help deps test check bench config conformance-peers soak
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ check: ## Formatting, lints and, where cargo-deny is installed, licences and adv
 bench: ## Measure against nginx
 	cargo build --release --locked
 	benches/run.sh
+
+soak: ## 300 rounds of kill -9 under 16 uploads, each resumed and compared
+	PLIMSOLL_CRASH_ROUNDS=300 cargo test --locked --test crash -- --nocapture
 
 conformance-peers: ## Run the tus profile against tusd, @tus/server and rustus
 	@conformance/peers/tus-peers.sh
