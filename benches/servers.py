@@ -69,6 +69,9 @@ class Server:
 
 
 class Plimsoll(Server):
+    # More of the environment, for those that need it.
+    settings = {}
+
     def __init__(self, binary, durability, folder, label=None):
         super().__init__(label or f"plimsoll {durability}", folder)
         self.binary = binary
@@ -84,6 +87,7 @@ class Plimsoll(Server):
             "PLIMSOLL_STORE__MAX_SIZE": "16 GiB",
             "PLIMSOLL_STORE__DURABILITY": self.durability,
             "PLIMSOLL_LOG__LEVEL": "warn",
+            **self.settings,
         }
         self.process = subprocess.Popen([self.binary], env=env, stdout=subprocess.PIPE, text=True, cwd=self.folder)
         for line in self.process.stdout:

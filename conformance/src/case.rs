@@ -20,19 +20,43 @@ pub enum Profile {
     Xep0363,
     /// Ranged PUT and the offset of incomplete uploads: `protocol-spec/content-range.md`.
     ContentRange,
+    /// tus 1.0.0 with its extensions: `protocol-spec/tus-1.0.md`.
+    Tus,
+    /// One upload through several dialects: `protocol-spec/one-upload.md`.
+    Cross,
 }
 
 impl Profile {
     /// Every profile, in the order of the report.
-    pub const ALL: [Self; 2] = [Self::Xep0363, Self::ContentRange];
+    pub const ALL: [Self; 4] = [Self::Xep0363, Self::ContentRange, Self::Tus, Self::Cross];
 
     /// The name used on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Xep0363 => "xep0363",
             Self::ContentRange => "content-range",
+            Self::Tus => "tus",
+            Self::Cross => "cross",
         }
     }
+}
+
+/// What a requirement takes for granted: where it does not hold, the requirement is not asked for, and the report says
+/// so instead of counting it as kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The target announces this extension in Tus-Extension.
+    Extension(&'static str),
+    /// The target announces Tus-Max-Size.
+    MaxSize,
+    /// The command line says how many uploads a stranger may create in a minute.
+    OpenCreation,
+    /// The command line says that creation takes a grant which the suite can mint.
+    GrantedCreation,
+    /// The command line says that every verb takes a grant.
+    GrantedAccess,
+    /// The command line says how soon the target forgets an unfinished upload.
+    ShortExpiry,
 }
 
 /// How long a case may take before it counts as failed.
@@ -44,6 +68,8 @@ pub enum Allowance {
     BodyGap,
     /// That, and the time which the target grants to a request's header section.
     HeaderTimeout,
+    /// That, and the life of an unfinished upload at the target.
+    Expiry,
 }
 
 /// One check, and the requirements that it proves.
@@ -55,6 +81,8 @@ pub struct Case {
     pub title: &'static str,
     /// The time it may take.
     pub allowance: Allowance,
+    /// What it takes for granted.
+    pub needs: &'static [Need],
     /// The check itself.
     pub run: for<'a> fn(&'a Ctx) -> CaseRun<'a>,
 }
@@ -65,16 +93,23 @@ impl Debug for Case {
     }
 }
 
-/// Registers an `async fn(&Ctx) -> CaseResult` under its IDs and title.
+/// Registers an `async fn(&Ctx) -> CaseResult` under its IDs and title, with the time it may take and what it needs.
 macro_rules! case {
-    ([$($id:literal),+ $(,)?], $title:literal, $run:path) => {
-        $crate::case::case!([$($id),+], $title, $run, Standard)
+    ([$($id:literal),+ $(,)?], $title:literal, $run:expr) => {
+        $crate::case::case!([$($id),+], $title, $run, Standard, needs &[])
     };
-    ([$($id:literal),+ $(,)?], $title:literal, $run:path, $allowance:ident) => {
+    ([$($id:literal),+ $(,)?], $title:literal, $run:expr, needs $needs:expr) => {
+        $crate::case::case!([$($id),+], $title, $run, Standard, needs $needs)
+    };
+    ([$($id:literal),+ $(,)?], $title:literal, $run:expr, $allowance:ident) => {
+        $crate::case::case!([$($id),+], $title, $run, $allowance, needs &[])
+    };
+    ([$($id:literal),+ $(,)?], $title:literal, $run:expr, $allowance:ident, needs $needs:expr) => {
         $crate::case::Case {
             ids: &[$($id),+],
             title: $title,
             allowance: $crate::case::Allowance::$allowance,
+            needs: $needs,
             run: |ctx| Box::pin($run(ctx)),
         }
     };

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::case::{Case, Profile};
+use crate::case::{Case, Failure, Profile};
 use crate::ctx::Ctx;
 use crate::report::Report;
-use crate::{profiles, runner};
+use crate::tus::{Issuer, TusTarget};
+use crate::{profiles, runner, token};
 
 /// Tells what an upload server gets wrong, requirement by requirement.
 #[derive(Debug, Parser)]
@@ -34,6 +35,27 @@ struct Args {
     /// Path below which the target takes uploads.
     #[arg(long, default_value = "/upload")]
     base_path: String,
+    /// Path at which the target creates tus uploads.
+    #[arg(long, default_value = "/files")]
+    tus_path: String,
+    /// Bearer token for creations at --tus-path. Without one, it is minted from the secret; without that, creations carry
+    /// no credential.
+    #[arg(long, env = "PLIMSOLL_CONFORMANCE_GRANT", hide_env_values = true)]
+    grant: Option<String>,
+    /// What the target asks for to go on with a tus upload, to read and to delete it: nothing but its URL, or the grant
+    /// with every request.
+    #[arg(long, value_enum, default_value_t = Access::Url)]
+    tus_access: Access,
+    /// The target lets strangers create this many uploads in a minute from one address.
+    #[arg(long, value_name = "N")]
+    creations_per_minute: Option<u32>,
+    /// Seconds after which the target removes an unfinished upload. The case that waits for it needs a target where
+    /// they are few.
+    #[arg(long, value_name = "SECONDS")]
+    expires: Option<u64>,
+    /// Count a requirement as failed when the target does not announce what it rests on.
+    #[arg(long)]
+    all_extensions: bool,
     /// Check these requirements only.
     #[arg(long, value_delimiter = ',', value_name = "ID")]
     only: Vec<String>,
@@ -67,6 +89,13 @@ enum Form {
     Json,
 }
 
+/// What opens a tus upload that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Access {
+    Url,
+    Grant,
+}
+
 /// What stops a run before its first case.
 #[derive(Debug, thiserror::Error)]
 enum UsageError {
@@ -78,6 +107,8 @@ enum UsageError {
     UnknownId(String),
     #[error("cannot read {0}: {1}")]
     List(PathBuf, io::Error),
+    #[error(transparent)]
+    TargetFailed(#[from] Failure),
     #[error("cannot write the report: {0}")]
     Output(#[from] io::Error),
 }
@@ -116,15 +147,34 @@ async fn execute(args: Args, out: &mut impl Write) -> Result<bool, UsageError> {
     check_known(&known_failing, &every.iter().flat_map(|(_, case)| case.ids.iter().copied()).collect())?;
     let target = args.target.unwrap_or_default();
     let (authority, prefix) = parse_target(&target)?;
-    let ctx = Ctx {
+    let secret = args.secret.filter(|secret| !secret.is_empty()).map(String::into_bytes);
+    let grant = match (args.grant.filter(|grant| !grant.is_empty()), &secret) {
+        (Some(given), _) => Some((given, Issuer::User)),
+        (None, Some(secret)) => Some((token::Grant::default().sign(secret)?, Issuer::Suite)),
+        (None, None) => None,
+    };
+    let tus = TusTarget {
+        path: format!("{prefix}{}", tus_path(&args.tus_path)),
+        grant,
+        grant_for_all: args.tus_access == Access::Grant,
+        creations_per_minute: args.creations_per_minute,
+        expires: args.expires.map(Duration::from_secs),
+        ..TusTarget::default()
+    };
+    let mut ctx = Ctx {
         authority,
         base: format!("{prefix}{}", normal_base(&args.base_path)),
-        secret: args.secret.filter(|secret| !secret.is_empty()).map(String::into_bytes),
+        secret,
         body_gap: Duration::from_secs(args.body_gap),
         header_timeout: Duration::from_secs(args.header_timeout),
+        tus,
     };
     if let Err(failure) = ctx.connect().await {
         return Err(UsageError::Unreachable(ctx.authority, failure.to_string()));
+    }
+    if chosen.iter().any(|(profile, _)| matches!(profile, Profile::Tus | Profile::Cross)) {
+        ctx.tus.announced = ctx.announcement().await?;
+        ctx.tus.takes_all_for_granted = args.all_extensions;
     }
     let outcomes = runner::run(Arc::new(ctx), chosen, args.jobs, Duration::from_secs(args.timeout)).await;
     let outcomes = outcomes
@@ -190,6 +240,11 @@ fn parse_target(target: &str) -> Result<(String, String), UsageError> {
 fn normal_base(base: &str) -> String {
     let inner = base.trim_matches('/');
     if inner.is_empty() { String::new() } else { format!("/{inner}") }
+}
+
+/// A path as it was given, but for the slash in front: a closing one may matter to the target.
+fn tus_path(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use crate::case::{Failure, within};
 use crate::http::{Answer, Request, Wire, plain};
 use crate::token::{self, Claims};
+use crate::tus::TusTarget;
 
 /// RFC 3986 unreserved characters stay, everything else is encoded, `/` included.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -32,6 +33,8 @@ pub struct Ctx {
     pub body_gap: Duration,
     /// How long the target waits for a header section.
     pub header_timeout: Duration,
+    /// What is known of the target as a tus server.
+    pub tus: TusTarget,
 }
 
 /// A place for one upload.
@@ -221,6 +224,7 @@ mod tests {
             secret: secret.map(|secret| secret.as_bytes().to_vec()),
             body_gap: Duration::from_secs(60),
             header_timeout: Duration::from_secs(30),
+            tus: TusTarget::default(),
         }
     }
 

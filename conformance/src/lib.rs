@@ -1,4 +1,4 @@
-//! Black-box conformance suite for servers that take uploads by plain PUT (XEP-0363) and by ranged PUT.
+//! Black-box conformance suite for servers that take uploads by plain PUT (XEP-0363), by ranged PUT and by tus.
 //!
 //! ```text
 //!   cli  ->  runner  ->  profiles/*  (a table of cases, each citing the requirement IDs it proves)
@@ -6,7 +6,7 @@
 //!            report         ctx  ->  token (mints slot tokens)    http (exact bytes, or hyper)
 //! ```
 //!
-//! The suite knows a URL, a base path and a secret, nothing else: it links no server, reads no storage and shares no
+//! The suite knows a URL, the paths below it and a secret, nothing else: it links no server, reads no storage and shares no
 //! code with its subject, so that a rule misread in the server is not misread here in the same way. Every case
 //! uploads to paths of its own, so cases neither depend on each other nor on an empty server.
 //!
@@ -23,3 +23,4 @@ pub mod profiles;
 pub mod report;
 pub mod runner;
 pub mod token;
+pub mod tus;

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::case::Profile;
+use crate::profiles;
+use crate::runner::{Fate, Outcome};
 
 /// How one requirement fared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,6 +26,11 @@ pub enum Verdict {
     },
     /// It passed although the list of known gaps says it fails: the list is out of date.
     GapClosed,
+    /// It was not asked for, since the target does not announce what it rests on.
+    NotAnnounced {
+        /// What is missing.
+        missing: String,
+    },
 }
 
 /// A line of the report.
@@ -54,23 +60,22 @@ pub struct Report {
     pub failed: usize,
     /// Requirements that fail as the list says.
     pub known_gaps: usize,
+    /// Requirements that were not asked for.
+    pub not_announced: usize,
 }
 
 impl Report {
-    /// Weighs raw outcomes (`Err` carries the reason) against the known gaps.
-    pub fn new(
-        target: String,
-        outcomes: Vec<(&'static str, Profile, &'static str, Result<(), String>)>,
-        known_failing: &BTreeSet<String>,
-    ) -> Self {
+    /// Weighs raw outcomes against the known gaps.
+    pub fn new(target: String, outcomes: Vec<Outcome>, known_failing: &BTreeSet<String>) -> Self {
         let lines: Vec<Line> = outcomes
             .into_iter()
             .map(|(id, profile, title, outcome)| {
                 let verdict = match (outcome, known_failing.contains(id)) {
-                    (Ok(()), false) => Verdict::Passed,
-                    (Ok(()), true) => Verdict::GapClosed,
-                    (Err(reason), false) => Verdict::Failed { reason },
-                    (Err(reason), true) => Verdict::KnownGap { reason },
+                    (Fate::Passed, false) => Verdict::Passed,
+                    (Fate::Passed, true) => Verdict::GapClosed,
+                    (Fate::Failed(reason), false) => Verdict::Failed { reason },
+                    (Fate::Failed(reason), true) => Verdict::KnownGap { reason },
+                    (Fate::NotAnnounced(missing), _) => Verdict::NotAnnounced { missing },
                 };
                 Line { id, profile: profile.name(), title, verdict }
             })
@@ -81,6 +86,7 @@ impl Report {
             passed: count(|verdict| matches!(verdict, Verdict::Passed)),
             failed: count(|verdict| matches!(verdict, Verdict::Failed { .. } | Verdict::GapClosed)),
             known_gaps: count(|verdict| matches!(verdict, Verdict::KnownGap { .. })),
+            not_announced: count(|verdict| matches!(verdict, Verdict::NotAnnounced { .. })),
             lines,
         }
     }
@@ -92,6 +98,9 @@ impl Report {
                 Verdict::Passed => writeln!(out, "pass       {id:<7} {title}")?,
                 Verdict::Failed { reason } => writeln!(out, "FAIL       {id:<7} {title}: {reason}")?,
                 Verdict::KnownGap { reason } => writeln!(out, "known gap  {id:<7} {title}: {reason}")?,
+                Verdict::NotAnnounced { missing } => {
+                    writeln!(out, "not announced  {id:<7} {title}: {missing}")?;
+                }
                 Verdict::GapClosed => {
                     writeln!(
                         out,
@@ -102,6 +111,12 @@ impl Report {
         }
         if self.known_gaps > 0 {
             writeln!(out, "known gaps: {}", self.known_gaps)?;
+        }
+        if self.not_announced > 0 {
+            writeln!(out, "not announced: {}", self.not_announced)?;
+        }
+        if let Some(matrix) = profiles::matrix(&self.lines) {
+            writeln!(out, "\n{matrix}")?;
         }
         writeln!(out, "{} passed, {} failed", self.passed, self.failed)
     }
@@ -116,11 +131,17 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::Profile;
 
     fn report(known: &[&str]) -> Report {
         let outcomes = vec![
-            ("XEP-1", Profile::Xep0363, "stores a file", Ok(())),
-            ("XEP-2", Profile::Xep0363, "refuses strangers", Err("expected 401; saw 201".to_owned())),
+            ("XEP-1", Profile::Xep0363, "stores a file", Fate::Passed),
+            (
+                "XEP-2",
+                Profile::Xep0363,
+                "refuses strangers",
+                Fate::Failed("expected 401; saw 201".to_owned()),
+            ),
         ];
         Report::new("http://h".into(), outcomes, &known.iter().map(|id| (*id).to_owned()).collect())
     }
@@ -150,6 +171,20 @@ mod tests {
         let report = report(&["XEP-1", "XEP-2"]);
         assert_eq!((report.passed, report.failed, report.known_gaps), (0, 1, 1));
         assert!(text(&report).contains("strike it"));
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_counted_by_itself() {
+        let fate = Fate::NotAnnounced("Tus-Extension lacks checksum".to_owned());
+        let outcomes = vec![("TUS-71", Profile::Tus, "discards a mismatch", fate)];
+        let report = Report::new("http://h".into(), outcomes, &BTreeSet::new());
+        assert_eq!((report.passed, report.failed, report.not_announced), (0, 0, 1));
+        let text = text(&report);
+        assert!(
+            text.contains("not announced  TUS-71  discards a mismatch: Tus-Extension lacks checksum\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("not announced: 1\n0 passed, 0 failed\n"), "{text}");
     }
 
     #[test]

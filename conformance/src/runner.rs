@@ -10,8 +10,19 @@ use tokio::task::JoinSet;
 use crate::case::{Allowance, Case, Failure, Profile, within};
 use crate::ctx::Ctx;
 
-/// An ID, its profile, the title of its first case, and the reasons of all that failed.
-pub type Outcome = (&'static str, Profile, &'static str, Result<(), String>);
+/// How the cases of a requirement ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// Every case that ran passed, and one did run.
+    Passed,
+    /// What was expected and seen, of each failing case.
+    Failed(String),
+    /// No case ran; what the target did not announce.
+    NotAnnounced(String),
+}
+
+/// An ID, its profile, the title of its first case, and how it ended.
+pub type Outcome = (&'static str, Profile, &'static str, Fate);
 
 /// Runs every case under its time-out and merges the results by ID, in the order of the table. A requirement holds
 /// when all its cases pass; a case that panics has failed.
@@ -19,65 +30,75 @@ pub async fn run(ctx: Arc<Ctx>, cases: Vec<(Profile, Case)>, jobs: usize, timeou
     let gate = Arc::new(Semaphore::new(jobs.max(1)));
     let mut running = JoinSet::new();
     let mut places = BTreeMap::new();
+    let mut results: BTreeMap<usize, Fate> = BTreeMap::new();
     for (index, (_, case)) in cases.iter().enumerate() {
+        if let Some(missing) = ctx.tus.missing(case.needs) {
+            results.insert(index, Fate::NotAnnounced(missing));
+            continue;
+        }
         let (ctx, gate, case) = (Arc::clone(&ctx), Arc::clone(&gate), *case);
         let limit = match case.allowance {
             Allowance::Standard => timeout,
             Allowance::BodyGap => timeout + ctx.body_gap,
             Allowance::HeaderTimeout => timeout + ctx.header_timeout,
+            Allowance::Expiry => timeout + ctx.tus.expires.unwrap_or_default(),
         };
         let handle = running.spawn(async move {
             // A case that mostly waits takes no place from those that work.
             let _place = match case.allowance {
                 Allowance::Standard => gate.acquire().await.ok(),
-                Allowance::BodyGap | Allowance::HeaderTimeout => None,
+                Allowance::BodyGap | Allowance::HeaderTimeout | Allowance::Expiry => None,
             };
             within(limit, "the case to end", (case.run)(&ctx)).await
         });
         places.insert(handle.id(), index);
     }
-    let mut results: BTreeMap<usize, Result<(), Failure>> = BTreeMap::new();
     while let Some(joined) = running.join_next_with_id().await {
         let (id, result) = match joined {
             Ok((id, result)) => (id, result),
             Err(error) => (error.id(), Err(Failure::because(format_args!("the case broke off: {error}")))),
         };
         if let Some(index) = places.get(&id) {
-            results.insert(*index, result);
+            let fate = result.map_or_else(|failure| Fate::Failed(failure.to_string()), |()| Fate::Passed);
+            results.insert(*index, fate);
         }
     }
     merge(&cases, &results)
 }
 
-fn merge(cases: &[(Profile, Case)], results: &BTreeMap<usize, Result<(), Failure>>) -> Vec<Outcome> {
+fn merge(cases: &[(Profile, Case)], results: &BTreeMap<usize, Fate>) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> = Vec::new();
     for (index, (profile, case)) in cases.iter().enumerate() {
-        let reason = match results.get(&index) {
-            Some(Ok(())) => None,
-            Some(Err(failure)) => Some(failure.to_string()),
-            None => Some("the case never ended".to_owned()),
-        };
+        let fate = results.get(&index).cloned();
+        let fate = fate.unwrap_or_else(|| Fate::Failed("the case never ended".to_owned()));
         for id in case.ids {
-            let place = outcomes.iter().position(|(known, ..)| known == id);
-            let place = place.unwrap_or_else(|| {
-                outcomes.push((id, *profile, case.title, Ok(())));
-                outcomes.len() - 1
-            });
-            if let (Some(reason), Some((_, _, _, outcome))) = (&reason, outcomes.get_mut(place)) {
-                match outcome {
-                    Ok(()) => *outcome = Err(reason.clone()),
-                    Err(reasons) => *reasons = format!("{reasons}; {reason}"),
-                }
+            match outcomes.iter_mut().find(|(known, ..)| known == id) {
+                Some((_, _, _, so_far)) => *so_far = so_far.clone().and(fate.clone()),
+                None => outcomes.push((id, *profile, case.title, fate.clone())),
             }
         }
     }
     outcomes
 }
 
+impl Fate {
+    /// The fate of a requirement whose cases ended so: one failure is enough, one case that ran speaks for those that
+    /// had nothing to ask.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Failed(one), Self::Failed(two)) => Self::Failed(format!("{one}; {two}")),
+            (failed @ Self::Failed(_), _) | (_, failed @ Self::Failed(_)) => failed,
+            (missing @ Self::NotAnnounced(_), Self::NotAnnounced(_)) => missing,
+            (Self::Passed | Self::NotAnnounced(_), Self::Passed | Self::NotAnnounced(_)) => Self::Passed,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::{CaseResult, case};
+    use crate::case::{CaseResult, Need, case};
+    use crate::tus::TusTarget;
 
     async fn passes(_: &Ctx) -> CaseResult {
         Ok(())
@@ -99,6 +120,7 @@ mod tests {
             secret: None,
             body_gap: Duration::ZERO,
             header_timeout: Duration::ZERO,
+            tus: TusTarget::default(),
         };
         let cases = cases.into_iter().map(|case| (Profile::Xep0363, case)).collect();
         run(Arc::new(ctx), cases, 2, Duration::from_millis(50)).await
@@ -113,7 +135,7 @@ mod tests {
         ])
         .await;
         let seen: Vec<_> =
-            seen.iter().map(|(id, _, title, outcome)| (*id, *title, outcome.is_ok())).collect();
+            seen.iter().map(|(id, _, title, outcome)| (*id, *title, *outcome == Fate::Passed)).collect();
         assert_eq!(seen, [("A", "both", true), ("B", "both", false), ("C", "c", true)]);
     }
 
@@ -123,8 +145,29 @@ mod tests {
             outcomes(vec![case!(["A"], "a", breaks), case!(["B"], "b", hangs), case!(["C"], "c", passes)])
                 .await;
         let reasons: Vec<_> = seen.iter().map(|(.., outcome)| outcome.clone()).collect();
-        assert!(reasons[0].as_ref().unwrap_err().contains("broke off"));
-        assert!(reasons[1].as_ref().unwrap_err().contains("nothing for 50 ms"));
-        assert_eq!(reasons[2], Ok(()));
+        assert!(matches!(&reasons[0], Fate::Failed(why) if why.contains("broke off")), "{:?}", reasons[0]);
+        assert!(
+            matches!(&reasons[1], Fate::Failed(why) if why.contains("nothing for 50 ms")),
+            "{:?}",
+            reasons[1]
+        );
+        assert_eq!(reasons[2], Fate::Passed);
+    }
+
+    #[tokio::test]
+    async fn a_case_that_needs_what_is_not_announced_neither_runs_nor_passes() {
+        const CHECKSUM: &[Need] = &[Need::Extension("checksum")];
+        let seen = outcomes(vec![
+            case!(["A"], "a", breaks, needs CHECKSUM),
+            case!(["B"], "b", passes),
+            case!(["B"], "b with checksum", breaks, needs CHECKSUM),
+            case!(["C"], "c with checksum", breaks, needs CHECKSUM),
+            case!(["C"], "c", fails),
+        ])
+        .await;
+        let fates: Vec<_> = seen.into_iter().map(|(.., fate)| fate).collect();
+        assert!(matches!(&fates[0], Fate::NotAnnounced(what) if what.contains("checksum")), "{:?}", fates[0]);
+        assert_eq!(fates[1], Fate::Passed, "the case that ran speaks for B");
+        assert!(matches!(&fates[2], Fate::Failed(_)), "{:?}", fates[2]);
     }
 }

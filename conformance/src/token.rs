@@ -7,6 +7,8 @@
 //! | v1 | `path` SP `length` | lowercase hex |
 //! | v2 | `path` NUL `length` NUL `content-type` | lowercase hex |
 //! | bearer | claims about slot, name, size, type and expiry | a JWT, HS256 |
+//!
+//! A [`Grant`] to create tus uploads is a JWT as well, of another scope.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -87,6 +89,40 @@ impl Claims {
         let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
         let claims = URL_SAFE_NO_PAD.encode(Value::Object(self.to_json()).to_string());
         format!("{header}.{claims}.")
+    }
+}
+
+/// What a grant to create tus uploads claims.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Who uploads.
+    pub sub: String,
+    /// What it is for; `upload`, unless a case wants it otherwise.
+    pub scope: &'static str,
+    /// The largest upload in bytes.
+    pub max_size: Option<u64>,
+    /// Seconds from now until the grant expires; negative for one that has expired.
+    pub lifetime: i64,
+}
+
+impl Default for Grant {
+    /// A grant that outlives any run.
+    fn default() -> Self {
+        Self { sub: crate::ctx::UPLOADER.into(), scope: "upload", max_size: None, lifetime: 6 * 3600 }
+    }
+}
+
+impl Grant {
+    /// The token, signed with HS256.
+    pub fn sign(&self, secret: &[u8]) -> Result<String, Failure> {
+        let now = clock::unix_now();
+        let expiry = now.saturating_add_signed(self.lifetime);
+        let issued = now.min(expiry.saturating_sub(300));
+        let mut claims = json!({"sub": self.sub, "scope": self.scope, "iat": issued, "exp": expiry});
+        if let (Some(max_size), Some(claims)) = (self.max_size, claims.as_object_mut()) {
+            claims.insert("max_size".into(), json!(max_size));
+        }
+        sign_json(secret, &claims.to_string())
     }
 }
 
@@ -184,6 +220,18 @@ mod tests {
         let key = DecodingKey::from_secret(SECRET);
         let data = jsonwebtoken::decode::<Value>(&token, &key, &Validation::new(Algorithm::HS256)).unwrap();
         assert_eq!(data.claims["slot"], "x");
+    }
+
+    #[test]
+    fn a_grant_carries_its_scope_and_a_limit_only_when_it_has_one() {
+        let key = DecodingKey::from_secret(SECRET);
+        for max_size in [None, Some(5)] {
+            let token = Grant { max_size, ..Grant::default() }.sign(SECRET).unwrap();
+            let data =
+                jsonwebtoken::decode::<Value>(&token, &key, &Validation::new(Algorithm::HS256)).unwrap();
+            assert_eq!(data.claims["scope"], "upload");
+            assert_eq!(data.claims.get("max_size").and_then(Value::as_u64), max_size);
+        }
     }
 
     #[test]

@@ -32,8 +32,13 @@ fn rows(page: &str, prefix: &str) -> BTreeMap<String, Row> {
     rows
 }
 
-fn pages() -> [(Profile, BTreeMap<String, Row>); 2] {
-    [(Profile::Xep0363, rows("xep-0363.md", "XEP")), (Profile::ContentRange, rows("content-range.md", "CRG"))]
+fn pages() -> [(Profile, BTreeMap<String, Row>); 4] {
+    [
+        (Profile::Xep0363, rows("xep-0363.md", "XEP")),
+        (Profile::ContentRange, rows("content-range.md", "CRG")),
+        (Profile::Tus, rows("tus-1.0.md", "TUS")),
+        (Profile::Cross, rows("one-upload.md", "DIA")),
+    ]
 }
 
 #[test]
@@ -55,7 +60,7 @@ fn every_row_has_a_rule_a_source_and_a_known_status() {
     for (_, rows) in pages() {
         for (id, row) in rows {
             assert!(row.rule.ends_with('.'), "{id}: the rule is a sentence");
-            let sources = ["XEP-0363 section", "RFC ", "Plimsoll: ", "ENG-"];
+            let sources = ["XEP-0363 section", "RFC ", "tus 1.0.0 ", "Plimsoll: ", "ENG-"];
             for source in row.source.split("; ") {
                 assert!(
                     sources.iter().any(|known| source.starts_with(known)),

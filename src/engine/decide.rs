@@ -88,6 +88,10 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
         Some(Phase::Complete) => return already_complete(known.unwrap_or_default(), write),
         Some(Phase::Receiving) | None => {}
     }
+    // [TUS-26] what is not there has no offset to be wrong about
+    if upload.is_none() && !write.may_create {
+        return Err(Refusal::Unknown);
+    }
     // [ENG-8] the length that was announced first binds every later request
     if let (Some(ours), Some(theirs)) = (known, write.length)
         && ours != theirs
@@ -104,6 +108,11 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
         Start::Whole => Offset::ZERO,
         Start::At(at) => at,
     };
+    // [TUS-25] a wrong offset is told first: the client's idea of the rest follows from it
+    let held = upload.map_or(Offset::ZERO, |u| u.offset);
+    if !whole && from != held {
+        return Err(Refusal::OffsetMismatch { ours: held, theirs: from });
+    }
     let end = write.body.map(|body| from.0.saturating_add(body));
     let ceiling = length.unwrap_or(limits.max_size);
     if let Some(end) = end
@@ -117,16 +126,9 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
     {
         return Err(Refusal::TooShort { received: Offset::ZERO, expected: length });
     }
-    let held = upload.map_or(Offset::ZERO, |u| u.offset);
-    if !whole && from != held {
-        return Err(Refusal::OffsetMismatch { ours: held, theirs: from });
-    }
     // [ENG-8] a length that is named late cannot be less than what is held
     if !whole && held.0 > ceiling {
         return Err(Refusal::TooLarge { limit: ceiling });
-    }
-    if upload.is_none() && !write.may_create {
-        return Err(Refusal::Unknown);
     }
     // [ENG-8] the disk reserve is not touched
     let incoming = end.or(length).unwrap_or(from.0).saturating_sub(from.0);
@@ -161,4 +163,402 @@ fn already_complete(length: u64, write: &Write) -> Result<Plan, Refusal> {
 #[must_use]
 pub fn is_about_progress(refusal: &Refusal) -> bool {
     matches!(refusal, Refusal::OffsetMismatch { .. } | Refusal::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        upload::{About, BlobKey, BlobState, Generation, Gone, Name, UploadId},
+    };
+
+    const ROOMY: Limits = Limits { max_size: 1_000, room: None };
+
+    /// A row that holds `offset` bytes.
+    fn row(phase: Phase, offset: u64, length: Option<u64>) -> Option<Upload> {
+        Some(Upload {
+            name: Name("/upload/a".into()),
+            id: UploadId(String::new()),
+            phase,
+            generation: Generation::FIRST,
+            offset: Offset(offset),
+            length,
+            kind: Kind::Single,
+            blob: BlobKey(String::new()),
+            blob_state: BlobState::default(),
+            about: About::default(),
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+            completed_at: None,
+            expires_at: None,
+        })
+    }
+
+    fn receiving(offset: u64, length: u64) -> Option<Upload> {
+        row(Phase::Receiving, offset, Some(length))
+    }
+
+    fn unknown_length(offset: u64) -> Option<Upload> {
+        row(Phase::Receiving, offset, None)
+    }
+
+    fn complete(length: u64) -> Option<Upload> {
+        row(Phase::Complete, length, Some(length))
+    }
+
+    /// A plain PUT with a body of announced size.
+    fn put(size: u64) -> Write {
+        Write { start: Start::Whole, body: Some(size), length: Some(size), may_create: true }
+    }
+
+    /// A strict append of `body` bytes at `at` to an upload of `length`.
+    fn append(at: u64, body: u64, length: u64) -> Write {
+        Write { start: Start::At(Offset(at)), body: Some(body), length: Some(length), may_create: true }
+    }
+
+    fn chunked(write: Write) -> Write {
+        Write { body: None, ..write }
+    }
+
+    fn unmeasured(write: Write) -> Write {
+        Write { length: None, ..write }
+    }
+
+    fn stretch(from: u64, limit: u64, end: Option<u64>, length: Option<u64>, whole: bool) -> Stretch {
+        Stretch { from: Offset(from), limit, end, length, whole }
+    }
+
+    fn mismatch(ours: u64, theirs: u64) -> Result<Plan, Refusal> {
+        Err(Refusal::OffsetMismatch { ours: Offset(ours), theirs: Offset(theirs) })
+    }
+
+    fn other_length(ours: u64, theirs: u64) -> Result<Plan, Refusal> {
+        Err(Refusal::LengthMismatch { ours, theirs })
+    }
+
+    fn too_large(limit: u64) -> Result<Plan, Refusal> {
+        Err(Refusal::TooLarge { limit })
+    }
+
+    fn too_short(expected: u64) -> Result<Plan, Refusal> {
+        Err(Refusal::TooShort { received: Offset::ZERO, expected })
+    }
+
+    type Row = (&'static str, Option<Upload>, Write, Result<Plan, Refusal>);
+
+    fn holds(limits: Limits, rows: Vec<Row>) {
+        for (sentence, upload, write, expected) in rows {
+            assert_eq!(decide(upload.as_ref(), &write, &limits), expected, "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_in_the_ledger() {
+        let nobody = || None;
+        let stranger = |write| Write { may_create: false, ..write };
+        holds(
+            ROOMY,
+            vec![
+                (
+                    "a plain PUT creates it",
+                    nobody(),
+                    put(10),
+                    Ok(Plan::Create(stretch(0, 10, Some(10), Some(10), true))),
+                ),
+                (
+                    "a plain PUT of nothing creates it",
+                    nobody(),
+                    put(0),
+                    Ok(Plan::Create(stretch(0, 0, Some(0), Some(0), true))),
+                ),
+                (
+                    "a plain PUT's body tells the length where nothing else does",
+                    nobody(),
+                    unmeasured(put(10)),
+                    Ok(Plan::Create(stretch(0, 10, Some(10), Some(10), true))),
+                ),
+                (
+                    "a chunked plain PUT of known length ends there",
+                    nobody(),
+                    chunked(put(10)),
+                    Ok(Plan::Create(stretch(0, 10, Some(10), Some(10), true))),
+                ),
+                (
+                    "a chunked plain PUT of unknown length ends at the largest size",
+                    nobody(),
+                    unmeasured(chunked(put(10))),
+                    Ok(Plan::Create(stretch(0, 1_000, None, None, true))),
+                ),
+                (
+                    "an append at byte 0 creates it",
+                    nobody(),
+                    append(0, 4, 10),
+                    Ok(Plan::Create(stretch(0, 4, Some(4), Some(10), false))),
+                ),
+                (
+                    "a chunked append of known length may go up to it",
+                    nobody(),
+                    chunked(append(0, 4, 10)),
+                    Ok(Plan::Create(stretch(0, 10, None, Some(10), false))),
+                ),
+                (
+                    "an append elsewhere finds nothing to go on from",
+                    nobody(),
+                    append(4, 6, 10),
+                    mismatch(0, 4),
+                ),
+                ("who may not create learns nothing", nobody(), stranger(put(10)), Err(Refusal::Unknown)),
+                (
+                    "who may not create learns nothing by appending",
+                    nobody(),
+                    stranger(append(0, 10, 10)),
+                    Err(Refusal::Unknown),
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_upload_that_is_receiving() {
+        holds(
+            ROOMY,
+            vec![
+                (
+                    "an append at the offset goes on",
+                    receiving(4, 10),
+                    append(4, 3, 10),
+                    Ok(Plan::Continue(stretch(4, 7, Some(7), Some(10), false))),
+                ),
+                (
+                    "an append that names no length keeps the one on record",
+                    receiving(4, 10),
+                    unmeasured(append(4, 6, 0)),
+                    Ok(Plan::Continue(stretch(4, 10, Some(10), Some(10), false))),
+                ),
+                (
+                    "an append of nothing at the end goes on, to complete it",
+                    unknown_length(10),
+                    append(10, 0, 10),
+                    Ok(Plan::Continue(stretch(10, 10, Some(10), Some(10), false))),
+                ),
+                (
+                    "a length that is named late counts",
+                    unknown_length(4),
+                    append(4, 1, 10),
+                    Ok(Plan::Continue(stretch(4, 5, Some(5), Some(10), false))),
+                ),
+                (
+                    "an append before the offset is refused",
+                    receiving(4, 10),
+                    append(3, 7, 10),
+                    mismatch(4, 3),
+                ),
+                (
+                    "an append behind the offset is refused",
+                    receiving(4, 10),
+                    append(5, 5, 10),
+                    mismatch(4, 5),
+                ),
+                (
+                    "byte 0 again restarts under a new blob",
+                    receiving(4, 10),
+                    put(10),
+                    Ok(Plan::Restart(stretch(0, 10, Some(10), Some(10), true))),
+                ),
+                (
+                    "a restart may be of another size where none is on record, even a smaller one than is held",
+                    unknown_length(40),
+                    put(10),
+                    Ok(Plan::Restart(stretch(0, 10, Some(10), Some(10), true))),
+                ),
+                (
+                    "who may not create may go on",
+                    receiving(4, 10),
+                    Write { may_create: false, ..append(4, 6, 10) },
+                    Ok(Plan::Continue(stretch(4, 10, Some(10), Some(10), false))),
+                ),
+                ("another length is refused", receiving(4, 10), append(4, 6, 11), other_length(10, 11)),
+                ("another length is refused of a restart", receiving(4, 10), put(9), other_length(10, 9)),
+                (
+                    "a late length that is less than what is held is refused",
+                    unknown_length(40),
+                    chunked(append(40, 0, 39)),
+                    too_large(39),
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_upload_that_is_complete() {
+        holds(
+            ROOMY,
+            vec![
+                ("a plain PUT is refused", complete(10), put(10), Err(Refusal::Complete)),
+                (
+                    "a plain PUT of another size is refused alike",
+                    complete(10),
+                    put(9),
+                    Err(Refusal::Complete),
+                ),
+                (
+                    "an append that would have ended there is answered again",
+                    complete(10),
+                    append(4, 6, 10),
+                    Ok(Plan::Already),
+                ),
+                ("and so is the whole of it", complete(10), append(0, 10, 10), Ok(Plan::Already)),
+                (
+                    "and so is one that names no length",
+                    complete(10),
+                    unmeasured(append(4, 6, 0)),
+                    Ok(Plan::Already),
+                ),
+                (
+                    "an append of nothing at the end is answered again",
+                    complete(10),
+                    append(10, 0, 10),
+                    Ok(Plan::Already),
+                ),
+                ("an append that ends before is refused", complete(10), append(4, 5, 10), mismatch(10, 4)),
+                ("an append that ends behind is refused", complete(10), append(4, 7, 10), mismatch(10, 4)),
+                ("an append from the end on is refused", complete(10), append(10, 1, 10), mismatch(10, 10)),
+                ("another length is refused", complete(10), append(4, 7, 11), other_length(10, 11)),
+                (
+                    "an offset at the end of the range overflows nothing",
+                    complete(10),
+                    append(u64::MAX, u64::MAX, 10),
+                    mismatch(10, u64::MAX),
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_upload_that_is_gone() {
+        for why in [Gone::Deleted, Gone::Expired, Gone::Retention] {
+            let gone = || row(Phase::Gone(why), 4, Some(10));
+            for write in [put(10), put(11), append(4, 6, 10), append(0, 10, 10), chunked(append(9, 0, 99))] {
+                assert_eq!(decide(gone().as_ref(), &write, &ROOMY), Err(Refusal::Gone(why)), "{write:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        let limits = Limits { max_size: 100, room: None };
+        holds(
+            limits,
+            vec![
+                (
+                    "the largest size is allowed",
+                    None,
+                    put(100),
+                    Ok(Plan::Create(stretch(0, 100, Some(100), Some(100), true))),
+                ),
+                ("a byte more is refused", None, put(101), too_large(100)),
+                (
+                    "a byte more is refused when only the body tells",
+                    None,
+                    unmeasured(put(101)),
+                    too_large(100),
+                ),
+                (
+                    "a length beyond it is refused before its bytes come",
+                    None,
+                    append(0, 1, 101),
+                    too_large(100),
+                ),
+                ("a body beyond the length is refused", receiving(4, 10), append(4, 7, 10), too_large(10)),
+                (
+                    "a body beyond the largest size is refused where no length is known",
+                    unknown_length(60),
+                    unmeasured(append(60, 41, 0)),
+                    too_large(100),
+                ),
+                (
+                    "a plain PUT that is shorter than its length is refused before it begins",
+                    None,
+                    Write { body: Some(9), ..put(10) },
+                    too_short(10),
+                ),
+                (
+                    "a plain PUT that is longer than its length is refused before it begins",
+                    None,
+                    Write { body: Some(11), ..put(10) },
+                    too_large(10),
+                ),
+                (
+                    "sizes at the end of the range overflow nothing",
+                    row(Phase::Receiving, 1, None),
+                    unmeasured(append(1, u64::MAX, 0)),
+                    too_large(100),
+                ),
+                (
+                    "a wrong offset is told before a size that follows from it",
+                    row(Phase::Receiving, 1, None),
+                    unmeasured(append(90, 20, 0)),
+                    mismatch(1, 90),
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn room() {
+        let with = |room| Limits { max_size: 1_000, room: Some(room) };
+        let full = || Err(Refusal::StorageFull);
+        let fits = || Ok(Plan::Create(stretch(0, 10, Some(10), Some(10), true)));
+        holds(with(10), vec![("what fits exactly is taken", None, put(10), fits())]);
+        holds(
+            with(9),
+            vec![
+                ("what does not fit is refused", None, put(10), full()),
+                ("the announced body counts before the length", None, append(0, 9, 100), {
+                    Ok(Plan::Create(stretch(0, 9, Some(9), Some(100), false)))
+                }),
+                (
+                    "a chunked body counts with all that is missing",
+                    receiving(4, 14),
+                    chunked(append(4, 0, 14)),
+                    full(),
+                ),
+                (
+                    "bytes that are there already need no room",
+                    receiving(4, 13),
+                    chunked(append(4, 0, 13)),
+                    Ok(Plan::Continue(stretch(4, 13, None, Some(13), false))),
+                ),
+            ],
+        );
+        holds(
+            with(0),
+            vec![
+                ("a disk at its reserve takes nothing", None, put(0), full()),
+                (
+                    "and no body of unknown size",
+                    unknown_length(4),
+                    unmeasured(chunked(append(4, 0, 0))),
+                    full(),
+                ),
+                ("what is complete needs no room", complete(10), append(4, 6, 10), Ok(Plan::Already)),
+            ],
+        );
+    }
+
+    #[test]
+    fn only_what_an_older_writer_may_still_change_is_about_progress() {
+        let progress = [Refusal::OffsetMismatch { ours: Offset(1), theirs: Offset(2) }, Refusal::Unknown];
+        let settled = [
+            Refusal::Gone(Gone::Deleted),
+            Refusal::Complete,
+            Refusal::LengthMismatch { ours: 1, theirs: 2 },
+            Refusal::TooLarge { limit: 1 },
+            Refusal::TooShort { received: Offset(0), expected: 1 },
+            Refusal::StorageFull,
+        ];
+        assert!(progress.iter().all(is_about_progress));
+        assert!(!settled.iter().any(is_about_progress));
+    }
 }
