@@ -204,7 +204,7 @@ def main():
     parser.add_argument("--nginx", default=shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin"))
     parser.add_argument("--memory", type=Path, default=Path("/dev/shm"), help="a folder on tmpfs")
     parser.add_argument("--disk", type=Path, default=Path("target/bench"), help="a folder on a disk")
-    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--gib", type=float, default=2.0, help="size of the large PUT")
     parser.add_argument("--only", choices=["large", "small", "takeover"], action="append")
     args = parser.parse_args()
@@ -220,8 +220,8 @@ def main():
     if "large" in wanted:
         ratios = {label: large(folder, label, args) for folder, label in places}
     if "small" in wanted:
-        small(args.memory, "tmpfs", 100_000, args)
-        small(args.disk, "disk", 20_000, args)
+        small(args.memory, "tmpfs", 40_000, args)
+        small(args.disk, "disk", 10_000, args)
     if "takeover" in wanted:
         takeover(args.disk, "disk", args)
     for label, ratio in ratios.items():
