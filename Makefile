@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help deps test check bench config
+.PHONY: help deps test check bench config conformance-peers
 
 help: ## Show these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## Install what the tests need (Debian packages, a Python venv); only what is missing
 	@scripts/deps
@@ -22,6 +22,9 @@ check: ## Formatting, lints and, where cargo-deny is installed, licences and adv
 bench: ## Measure against nginx
 	cargo build --release --locked
 	benches/run.sh
+
+conformance-peers: ## Run the tus profile against tusd, @tus/server and rustus
+	@conformance/peers/tus-peers.sh
 
 config: ## Write config/plimsoll.toml anew from the types
 	cargo run --quiet --locked -- config >config/plimsoll.toml.new

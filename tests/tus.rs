@@ -252,6 +252,7 @@ fn with_access_by_grant_every_verb_asks_for_the_owners() {
 }
 
 #[test]
+// [TUS-62]
 fn an_upload_that_expired_is_remembered_as_gone() {
     let server = open_setup()
         .key("LIMITS__INCOMPLETE_EXPIRES", "2s")

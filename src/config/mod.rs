@@ -243,7 +243,7 @@ section! {
         /// goes on.
         silent_writer: Period = Period::millis(250);
         /// How often expired uploads and orphaned files are looked for.
-        sweep_interval: Period = Period::secs(300);
+        sweep_interval: Period = Period::secs(60);
     }
 }
 

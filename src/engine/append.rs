@@ -218,7 +218,7 @@ pub(super) struct Commits {
     engine: Engine,
     upload: Upload,
     record: Record,
-    /// [ENG-24] whether this request told the complete length for the first time, which is worth a commit by itself
+    /// See [`Commits::names_length`].
     names_length: bool,
     /// A commit ended in a fault: the ledger may or may not have taken it.
     in_doubt: bool,
@@ -329,14 +329,16 @@ impl Commits {
 
     /// Whether `received` bytes of this blob are what the ledger says.
     pub(super) fn is_current(&self, received: u64) -> bool {
-        if self.names_length {
-            return false;
-        }
         match self.record {
             Record::Same => self.upload.offset.0 == received,
             // Nothing received is nothing to commit: an older blob with bytes is worth more than an empty one.
             Record::New | Record::Replacing(_) => received == 0,
         }
+    }
+
+    /// [ENG-24] whether this request tells the complete length for the first time, and the ledger does not know it yet.
+    pub(super) fn names_length(&self) -> bool {
+        self.names_length
     }
 
     /// Bytes of this blob that the ledger does not know.
@@ -410,7 +412,7 @@ impl Job {
             Ending::Overrun => Refusal::Overrun { limit: stretch.limit, held },
             Ending::Superseded => Refusal::Superseded { held },
             Ending::Stalled => Refusal::Stalled { held },
-            Ending::Broken => Refusal::Broken { held },
+            Ending::Broken | Ending::Malformed => Refusal::Broken { held },
             Ending::Stopping => Refusal::Stopping { held },
         };
         metrics.cut(refusal.word());

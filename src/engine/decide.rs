@@ -89,6 +89,10 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
         Some(Phase::Complete) => return already_complete(known.unwrap_or_default(), write),
         Some(Phase::Receiving) | None => {}
     }
+    // [TUS-26] what is not there has no offset to be wrong about
+    if upload.is_none() && !write.may_create {
+        return Err(Refusal::Unknown);
+    }
     // [ENG-24] the length that was announced first binds every later request
     if let (Some(ours), Some(theirs)) = (known, write.length)
         && ours != theirs
@@ -105,6 +109,11 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
         Start::Whole => Offset::ZERO,
         Start::At(at) => at,
     };
+    // [TUS-25] a wrong offset is told first: the client's idea of the rest follows from it
+    let held = upload.map_or(Offset::ZERO, |u| u.offset);
+    if !whole && from != held {
+        return Err(Refusal::OffsetMismatch { ours: held, theirs: from });
+    }
     let end = write.body.map(|body| from.0.saturating_add(body));
     let ceiling = length.unwrap_or(limits.max_size);
     if let Some(end) = end
@@ -118,16 +127,9 @@ pub fn decide(upload: Option<&Upload>, write: &Write, limits: &Limits) -> Result
     {
         return Err(Refusal::TooShort { received: Offset::ZERO, expected: length });
     }
-    let held = upload.map_or(Offset::ZERO, |u| u.offset);
-    if !whole && from != held {
-        return Err(Refusal::OffsetMismatch { ours: held, theirs: from });
-    }
     // [ENG-24] a length that is named late cannot be less than what is held
     if !whole && held.0 > ceiling {
         return Err(Refusal::TooLarge { limit: ceiling });
-    }
-    if upload.is_none() && !write.may_create {
-        return Err(Refusal::Unknown);
     }
     // [ENG-8] the disk reserve is not touched
     let incoming = end.or(length).unwrap_or(from.0).saturating_sub(from.0);
@@ -490,9 +492,15 @@ mod tests {
                 ),
                 (
                     "sizes at the end of the range overflow nothing",
-                    None,
-                    unmeasured(append(u64::MAX, u64::MAX, 0)),
+                    row(Phase::Receiving, 1, None),
+                    unmeasured(append(1, u64::MAX, 0)),
                     too_large(100),
+                ),
+                (
+                    "a wrong offset is told before a size that follows from it",
+                    row(Phase::Receiving, 1, None),
+                    unmeasured(append(90, 20, 0)),
+                    mismatch(1, 90),
                 ),
             ],
         );

@@ -62,6 +62,8 @@ pub enum Piece {
     Data(Bytes),
     /// What the trailer claims of them.
     Claim(digest::Claim),
+    /// The framing went wrong: nothing behind this can be made sense of, and the body is not whole.
+    Malformed,
 }
 
 /// The connection went away in mid-body.
@@ -171,12 +173,19 @@ impl Engine {
         Outliving { append: Some(self.appends.track_future(append).boxed()) }.await
     }
 
-    /// The upload as last committed; asks no writer for more.
+    /// The upload as last committed. Asks no writer for more, unless the upload's first has committed nothing yet.
     ///
     /// # Errors
     /// A fault of the ledger.
     pub async fn find(&self, name: &Name) -> Result<Option<Upload>, Error> {
-        let found = self.parts.ledger.find(name).await?;
+        let mut found = self.parts.ledger.find(name).await?;
+        // [DIA-81] what the first writer holds is an upload already
+        if found.is_none()
+            && let Some(holder) = self.parts.leases.holder(name)
+        {
+            let _ = timeout(self.settings.fence_timeout, holder.checkpoint()).await;
+            found = self.parts.ledger.find(name).await?;
+        }
         if let Some(upload) = &found {
             name_in_log(upload);
         }
@@ -210,6 +219,10 @@ impl Engine {
         match upload.phase {
             // [TUS-83] a part is no file of its own
             Phase::Complete if upload.kind == Kind::Partial => Err(Refusal::Unknown.into()),
+            // Retention holds from its moment on, whenever the sweeper comes.
+            Phase::Complete if upload.expires_at.is_some_and(|at| at <= self.now()) => {
+                Err(Refusal::Gone(Gone::Retention).into())
+            }
             Phase::Complete => Ok(upload),
             // [ENG-5] incomplete is invisible
             Phase::Receiving => Err(Refusal::Incomplete.into()),

@@ -37,6 +37,8 @@ pub(super) enum Ending {
     Stalled,
     /// The connection broke.
     Broken,
+    /// The body's framing is wrong.
+    Malformed,
     /// The server stops.
     Stopping,
     /// The disk reserve was reached.
@@ -210,6 +212,8 @@ impl Receiver {
                 }
                 return None;
             }
+            // [XEP-59] bytes that came before a broken chunk are kept, but do not make a file whole
+            Some(Ok(Piece::Malformed)) => return Some(Ending::Malformed),
             Some(Err(Broken)) => return Some(Ending::Broken),
             None => return Some(self.ended()),
         };
@@ -341,6 +345,8 @@ impl Receiver {
                 return ending;
             }
         };
+        // [TUS-52] a request that ended well may tell the length and nothing else
+        let tells_length = matches!(ending, Ending::Partial) && self.commits.names_length();
         if !matches!(ending, Ending::Complete) {
             if !matches!(ending, Ending::Partial) {
                 self.writer.release().await;
@@ -348,7 +354,8 @@ impl Receiver {
             // [ENG-11] a plain PUT that goes on behind its announced length is not the file it announced
             let is_unclear = self.is_all_here() && self.stretch.whole;
             // [ENG-21] what a failed sync left behind is never acknowledged
-            if is_unclear || self.sync_failed || self.commits.is_current(self.received) {
+            let has_news = tells_length || !self.commits.is_current(self.received);
+            if is_unclear || self.sync_failed || !has_news {
                 return ending;
             }
         }
@@ -366,7 +373,7 @@ impl Receiver {
                     matches!(ending, Ending::Complete) || self.stretch.length == Some(durable.offset.0);
                 let phase = if is_complete { Phase::Complete } else { Phase::Receiving };
                 // A write that failed may leave less than was received.
-                if !is_complete && self.commits.is_current(durable.offset.0) {
+                if !is_complete && !tells_length && self.commits.is_current(durable.offset.0) {
                     return ending;
                 }
                 match self.commits.commit(&durable, phase).await {

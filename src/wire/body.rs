@@ -1,6 +1,7 @@
 //! Request bodies: as a source for the engine, and what happens to a body that nobody wants.
 
 use std::{
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -104,14 +105,28 @@ impl Stream for RequestSource {
                         }
                     }
                 },
-                Some(Err(_)) => {
+                Some(Err(error)) => {
                     self.over = true;
-                    return Poll::Ready(Some(Err(Broken)));
+                    let end = if is_malformed(&error) { Ok(Piece::Malformed) } else { Err(Broken) };
+                    return Poll::Ready(Some(end));
                 }
                 None => self.over = true,
             }
         }
     }
+}
+
+/// Whether a body ended because its chunks make no sense, and not because its connection went.
+fn is_malformed(error: &io::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(this) = cause {
+        let kind = this.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) {
+            return true;
+        }
+        cause = this.source();
+    }
+    false
 }
 
 /// A body that no one will read: see [`RequestSource`] for what happens to it.

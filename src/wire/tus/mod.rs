@@ -110,7 +110,9 @@ async fn head(call: Call<'_>) -> Reply {
         Ok(known) => known,
         Err(error) => return answer(&call, error),
     };
-    let grant = granted(&call, known.as_ref().and_then(|u| u.length), known.as_ref());
+    // A token that signs the length can be judged before anything has arrived, if the client names the length.
+    let named = call.header(UPLOAD_LENGTH).and_then(number);
+    let grant = granted(&call, known.as_ref().and_then(|u| u.length).or(named), known.as_ref());
     // A slot's state is open to whoever knows its URL; elsewhere the URL is the credential, or a grant is asked for.
     if let Err(why) = &grant
         && !may_begin(&call)
@@ -246,12 +248,13 @@ fn status(refusal: &Refusal) -> StatusCode {
         Refusal::Unknown | Refusal::Incomplete => StatusCode::NOT_FOUND,
         Refusal::Gone(_) => StatusCode::GONE,
         // [TUS-25] the offsets differ
-        Refusal::OffsetMismatch { .. } | Refusal::Complete => StatusCode::CONFLICT,
-        // Stock clients try again after 409 and 423 and after no other 4xx.
-        Refusal::Superseded { .. }
-        | Refusal::Busy { .. }
+        // [TUS-96] some stock clients try again after 409 and 423, some after 409 alone, none after another 4xx
+        Refusal::OffsetMismatch { .. }
+        | Refusal::Complete
+        | Refusal::Superseded { .. }
         | Refusal::Stalled { .. }
-        | Refusal::Broken { .. } => StatusCode::LOCKED,
+        | Refusal::Broken { .. } => StatusCode::CONFLICT,
+        Refusal::Busy { .. } => StatusCode::LOCKED,
         Refusal::LengthMismatch { .. }
         | Refusal::TooShort { .. }
         | Refusal::LengthRequired

@@ -176,7 +176,7 @@ it('a writer that another one took over from comes back and ends the file', asyn
   if (answer.status === 409) answer = await patch(Number(answer.headers.get('upload-offset')))
   assert.equal(answer.status, 204)
   await assertHolds(await done, data)
-  assert.ok(statuses.includes('PATCH 423'), statuses.join(', '))
+  assert.ok(statuses.includes('PATCH 409'), statuses.join(', '))
   assertResumedInside(tap, data)
 })
 
