@@ -15,7 +15,7 @@ use std::{
 };
 
 /// What each module may name of ours. A module that is not listed here fails, so that nobody forgets it.
-const MAY_NAME: [(&str, &[&str]); 17] = [
+const MAY_NAME: [(&str, &[&str]); 16] = [
     ("clock", &[]),
     ("fault", &[]),
     ("id", &[]),
@@ -28,7 +28,6 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
     ("auth", &["upload", "clock", "id"]),
     ("config", &["clock", "id"]),
     ("wire", &["auth", "engine", "upload", "clock", "fault", "id", "telemetry", "config"]),
-    ("slot", &["auth", "config", "clock", "id"]),
     ("cli", &["app", "auth", "config", "clock", "fault", "id", "telemetry", "upload"]),
     ("app", EVERYTHING),
     ("main", EVERYTHING),
@@ -37,10 +36,13 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
 
 const EVERYTHING: &[&str] = &["*"];
 
-/// HTTP is the business of the wire and of whoever puts the server together.
+/// Who knows nothing of HTTP: not its requests, and not its vocabulary either.
+const FREE_OF_HTTP: [&str; 9] =
+    ["clock", "fault", "id", "upload", "ledger", "blobs", "leases", "engine", "auth"];
 const HTTP_CRATES: [&str; 8] =
     ["salvo", "http", "http_body", "http_body_util", "hyper", "headers", "reqwest", "axum"];
-const MAY_SPEAK_HTTP: [&str; 4] = ["wire", "app", "cli", "main"];
+/// And the server's own crate is named by these only.
+const MAY_SERVE: [&str; 3] = ["wire", "app", "main"];
 /// Crates that only one module may name.
 const AT_HOME: [(&str, &str); 2] = [("sqlx", "ledger"), ("object_store", "blobs")];
 
@@ -89,7 +91,8 @@ fn objection(naming: &Naming) -> Option<String> {
     };
     if !naming.is_ours {
         let named = layer(to);
-        if HTTP_CRATES.contains(&named) && !MAY_SPEAK_HTTP.contains(&here) {
+        let is_barred = HTTP_CRATES.contains(&named) && FREE_OF_HTTP.contains(&here);
+        if is_barred || named == "salvo" && !MAY_SERVE.contains(&here) {
             return Some(format!("`{here}` knows nothing of HTTP, so it may not name the crate `{named}`"));
         }
         let home = AT_HOME.iter().find(|(krate, _)| *krate == named);
@@ -120,6 +123,10 @@ fn objection(naming: &Naming) -> Option<String> {
 
 /// A word or a mark of a source, and its line.
 type Token = (String, usize);
+
+fn is_word(token: &str) -> bool {
+    token.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_')
+}
 
 /// The tokens of a source: names, `::`, and single marks; no comments, no texts.
 fn tokens(source: &str) -> Vec<Token> {
@@ -275,9 +282,7 @@ fn paths(tokens: &[Token], mut at: usize, so_far: &[String], found: &mut Vec<(Ve
             path.push(word(at).to_owned());
         }
         at += 1;
-        let goes_on = |next: &str| {
-            next == "{" || next == "*" || next.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_')
-        };
+        let goes_on = |next: &str| next == "{" || next == "*" || is_word(next);
         if word(at) != "::" || !goes_on(word(at + 1)) {
             found.push((path, line));
             return at;
@@ -313,7 +318,8 @@ fn namings(files: &BTreeMap<String, String>) -> Vec<Naming> {
         while at < tokens.len() {
             let begins = |n: usize| {
                 let before = if n == 0 { "" } else { tokens[n - 1].0.as_str() };
-                before != "::" && tokens.get(n + 1).is_some_and(|(t, _)| t == "::")
+                let is_rooted = n < 2 || !is_word(&tokens[n - 2].0) && tokens[n - 2].0 != ">";
+                (before != "::" || is_rooted) && tokens.get(n + 1).is_some_and(|(t, _)| t == "::")
             };
             if tokens[at].0 == "use" {
                 // `use ::name` and `use name;` are paths too.
@@ -322,8 +328,7 @@ fn namings(files: &BTreeMap<String, String>) -> Vec<Naming> {
                     at += 1;
                 }
                 at = paths(&tokens, at, &[], &mut found);
-            } else if tokens[at].0.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_') && begins(at)
-            {
+            } else if is_word(&tokens[at].0) && begins(at) {
                 at = paths(&tokens, at, &[], &mut found);
             } else {
                 at += 1;
@@ -493,6 +498,7 @@ mod the_reader {
             ("src/blobs/disk.rs", "use crate::ledger::Ledger;", "not `ledger`"),
             ("src/auth/mod.rs", "use crate::engine::Refusal;", "not `engine`"),
             ("src/auth/mod.rs", "use salvo::Request;", "nothing of HTTP"),
+            ("src/config/mod.rs", "use salvo::Request;", "nothing of HTTP"),
             ("src/gadget.rs", "use crate::upload::Name;", "not in the table"),
         ] {
             let found = house(file, source);

@@ -48,9 +48,8 @@ impl Cors {
 
     /// The answer to OPTIONS, preflight or not.
     #[must_use]
-    pub fn options(&self, max_size: u64) -> Reply {
-        // The tus headers too: every URL speaks tus, and its clients look here for what we can do.
-        super::tus::headers::announce(Reply::new(StatusCode::NO_CONTENT), max_size)
+    pub fn options(&self) -> Reply {
+        Reply::new(StatusCode::NO_CONTENT)
             .with(header::ALLOW, METHODS)
             .with(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS)
             .with(header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS)

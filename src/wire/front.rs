@@ -59,7 +59,7 @@ impl Front {
     async fn answer(&self, req: &mut Request) -> (&'static str, Reply) {
         let house = &*self.house;
         if req.method() == Method::OPTIONS {
-            return ("options", house.cors.options(house.max_size));
+            return ("options", options(house));
         }
         // [XEP-84] HTTP/1.1 names its host exactly once
         if req.version() == Version::HTTP_11 && req.headers().get_all(header::HOST).iter().count() != 1 {
@@ -133,11 +133,16 @@ fn within<'a>(realm: &Realm, path: &'a str) -> Option<&'a str> {
     path::below(&realm.base_path, path)
 }
 
+/// Every URL speaks tus, and its clients look here for what we can do; so do browsers.
+fn options(house: &House) -> Reply {
+    tus::headers::announce(house.cors.options(), house.max_size)
+}
+
 /// The method and the headers choose the dialect.
 async fn dispatch(call: Call<'_>) -> (&'static str, Reply) {
     let speaks_tus = call.headers.contains_key(tus::headers::TUS_RESUMABLE);
     match call.method.as_str() {
-        "OPTIONS" => ("options", call.house.cors.options(call.house.max_size)),
+        "OPTIONS" => ("options", options(call.house)),
         "POST" | "PATCH" => ("tus", Box::pin(tus::handle(call)).await),
         "HEAD" | "DELETE" if speaks_tus => ("tus", Box::pin(tus::handle(call)).await),
         _ if call.path.is_empty() => {

@@ -12,6 +12,7 @@ use super::{
     answer::refused,
     body::{Announced, RequestSource, announced},
     credentials::{about, denied, granted, may_begin},
+    removal::{NotRemoved, remove},
     reply::{Reply, UPLOAD_LENGTH, UPLOAD_OFFSET},
 };
 use crate::{
@@ -226,7 +227,11 @@ fn patched(outcome: &Outcome) -> Reply {
 
 /// [TUS-75] the upload is gone, and so is what it held
 async fn delete(call: Call<'_>) -> Reply {
-    super::download::delete(call).await
+    match remove(&call).await {
+        Ok(()) => Reply::new(StatusCode::NO_CONTENT),
+        Err(NotRemoved::Denied(why)) => denied(&call, why, DIALECT),
+        Err(NotRemoved::Failed(error)) => answer(&call, error),
+    }
 }
 
 fn answer(call: &Call<'_>, error: Error) -> Reply {
