@@ -11,6 +11,7 @@ use super::{
     answer::{etag, fault},
     credentials::{denied, granted, may_begin},
     download_plan::{Body, Servable, plan},
+    removal::{NotRemoved, remove},
     reply::{Content, Reply, UPLOAD_COMPLETE, UPLOAD_LENGTH},
 };
 use crate::{
@@ -35,16 +36,10 @@ pub async fn get(call: Call<'_>) -> Reply {
 
 /// DELETE: an incomplete upload by whoever may write it, a complete one where the configuration allows it.
 pub async fn delete(call: Call<'_>) -> Reply {
-    let known = match call.house.engine.find(&call.name).await {
-        Ok(known) => known,
-        Err(error) => return answer(&call, error),
-    };
-    if let Err(why) = granted(&call, known.as_ref().and_then(|u| u.length), known.as_ref()) {
-        return denied(&call, why, DIALECT);
-    }
-    match call.house.engine.delete(&call.name, call.realm.may_delete_complete).await {
+    match remove(&call).await {
         Ok(()) => Reply::new(StatusCode::NO_CONTENT),
-        Err(error) => answer(&call, error),
+        Err(NotRemoved::Denied(why)) => denied(&call, why, DIALECT),
+        Err(NotRemoved::Failed(error)) => answer(&call, error),
     }
 }
 

@@ -21,6 +21,7 @@ pub mod download_plan;
 pub mod front;
 pub mod path;
 pub mod peer;
+pub mod removal;
 pub mod reply;
 pub mod tus;
 pub mod xep0363;

@@ -522,7 +522,15 @@ impl House {
         };
         let offset = found.as_ref().map_or(Offset::ZERO, |row| row.offset);
         // [ENG-3] a live writer is made to checkpoint, so all that it had received is reported
-        self.demand(offset >= sure, || format!("HEAD reports {offset}, the server had received {sure}"));
+        // [ENG-11] unless the last byte came meanwhile, which waits for the end of the body
+        let is_all_here = writing.is_some_and(|id| {
+            let client = &self.world.state().clients[id];
+            let Some(Verdict::Accepted(accepted)) = &client.accepted else { return false };
+            accepted.length.is_some_and(|length| (client.start() + client.taken) as u64 >= length)
+        });
+        self.demand(is_all_here || offset >= sure, || {
+            format!("HEAD reports {offset}, the server had received {sure}")
+        });
         self.demand(found == self.row(key), || "HEAD reports what is not in the ledger".into());
         let ended = writing.is_none_or(|id| self.world.state().clients[id].dropped);
         self.demand(!was_silent || ended, || "[ENG-3] HEAD left a silent writer alone".into());

@@ -12,6 +12,7 @@ use super::{
     answer::{fault, refused},
     body::{Announced, RequestSource, announced},
     credentials::{about, denied, granted, may_begin},
+    removal::{NotRemoved, remove},
     reply::{Reply, UPLOAD_LENGTH, UPLOAD_OFFSET},
 };
 use crate::{
@@ -226,16 +227,10 @@ fn patched(outcome: &Outcome) -> Reply {
 
 /// [TUS-75] the upload is gone, and so is what it held
 async fn delete(call: Call<'_>) -> Reply {
-    let known = match call.house.engine.find(&call.name).await {
-        Ok(known) => known,
-        Err(error) => return answer(&call, error),
-    };
-    if let Err(why) = granted(&call, known.as_ref().and_then(|u| u.length), known.as_ref()) {
-        return denied(&call, why, DIALECT);
-    }
-    match call.house.engine.delete(&call.name, call.realm.may_delete_complete).await {
+    match remove(&call).await {
         Ok(()) => Reply::new(StatusCode::NO_CONTENT),
-        Err(error) => answer(&call, error),
+        Err(NotRemoved::Denied(why)) => denied(&call, why, DIALECT),
+        Err(NotRemoved::Failed(error)) => answer(&call, error),
     }
 }
 
