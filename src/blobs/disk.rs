@@ -42,6 +42,8 @@ use crate::{
 const READ_PIECE: u64 = 512 * 1024;
 /// Files below this are not worth an allocation call.
 const ALLOCATE_FROM: u64 = 1024 * 1024;
+/// Allocating so much may take a while: half a second for 2 GiB was seen on tmpfs.
+const ALLOCATE_APART_FROM: u64 = 64 * 1024 * 1024;
 /// Dirty bytes after which the kernel is asked to start writing, so that the sync at the end finds little to do.
 const WRITEBACK_EVERY: u64 = 32 * 1024 * 1024;
 /// How long a reading of the disk's free space is believed.
@@ -141,13 +143,15 @@ impl DiskBlobs {
         Ok(self.blobs.join(shard).join(&key.0))
     }
 
-    /// Run file calls inline while the disk is fast, on the blocking pool while it is not.
+    /// Run file calls inline while the disk is fast, on the blocking pool while it is not, or when much is to be
+    /// allocated.
     async fn paced<T: Send + 'static>(
         &self,
         doing: &'static str,
+        length: Option<u64>,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, Fault> {
-        if self.pace.is_slow() {
+        if self.pace.is_slow() || length.is_some_and(|length| length >= ALLOCATE_APART_FROM) {
             return blocking(doing, work).await;
         }
         work().map_err(|e| Fault::io(doing, &e))
@@ -201,7 +205,7 @@ impl Blobs for DiskBlobs {
         let path = self.file_of(key)?;
         let folder = path.parent().unwrap_or(&self.blobs).to_path_buf();
         let file = self
-            .paced("creating a blob", move || {
+            .paced("creating a blob", length, move || {
                 let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
                 if let Err(e) = allocate(&file, 0, length.unwrap_or(0)) {
                     let _ = std::fs::remove_file(&path);
@@ -224,7 +228,7 @@ impl Blobs for DiskBlobs {
         let folder = path.parent().unwrap_or(&self.blobs).to_path_buf();
         let at = at.offset.0;
         let file = self
-            .paced("resuming a blob", move || {
+            .paced("resuming a blob", length, move || {
                 let file = OpenOptions::new().write(true).open(&path)?;
                 let held = file.metadata()?.len();
                 if held < at {
