@@ -8,10 +8,13 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::cast_possible_truncation,
     reason = "a test may stop at what it does not expect, and its files are small"
 )]
 
+#[path = "model/concat.rs"]
+mod concat;
 #[path = "model/directed.rs"]
 mod directed;
 #[path = "model/house.rs"]
@@ -21,17 +24,29 @@ mod rules;
 #[path = "model/sim/mod.rs"]
 mod sim;
 
-use std::{cell::RefCell, time::Duration};
+use std::{
+    cell::RefCell,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
-use house::{BodyPick, Command, House, LengthPick, Send, StartPick, Step, Tally};
+use house::{BodyPick, Command, House, LengthPick, Request, Send, StartPick, Step, Tally};
 use proptest::{collection::vec, option, prelude::*, test_runner::TestRunner};
-use sim::{Delays, FaultPoint, client::Fin};
+use sim::{
+    Delays, FaultPoint,
+    client::{Fin, Promise},
+};
 
 /// Cases of one run, both properties together; `PLIMSOLL_MODEL_CASES` asks for more or fewer.
 const CASES: u32 = 16_000;
 
 fn send() -> impl Strategy<Value = Send> {
-    let fin = prop_oneof![4 => Just(None), 4 => Just(Some(Fin::End)), 2 => Just(Some(Fin::Break))];
+    let fin = prop_oneof![
+        8 => Just(None),
+        8 => Just(Some(Fin::End)),
+        3 => Just(Some(Fin::Break)),
+        1 => Just(Some(Fin::Malformed)),
+    ];
     (vec(0u8..14, 0..4), any::<bool>(), fin).prop_map(|(sizes, rest, fin)| Send { sizes, rest, fin })
 }
 
@@ -51,15 +66,17 @@ fn open(nodes: usize) -> impl Strategy<Value = Command> {
         2 => Just(LengthPick::Unknown),
         1 => (0u8..70).prop_map(LengthPick::Of),
     ];
-    (0usize..2, 0..nodes, start, body, length, prop::bool::weighted(0.95), send()).prop_map(
-        |(name, node, start, body, length, may_create, send)| Command::Open {
-            name,
-            node,
-            start,
-            body,
-            length,
-            may_create,
-            send,
+    let promise = prop_oneof![
+        12 => Just(Promise::None),
+        2 => Just(Promise::Head),
+        1 => Just(Promise::WrongHead),
+        2 => Just(Promise::Trailer),
+        1 => Just(Promise::WrongTrailer),
+        1 => Just(Promise::NoTrailer),
+    ];
+    (0usize..2, 0..nodes, start, body, length, prop::bool::weighted(0.95), promise, send()).prop_map(
+        |(name, node, start, body, length, may_create, promise, send)| {
+            Command::Open(Request { name, node, start, body, length, may_create, promise, send })
         },
     )
 }
@@ -107,6 +124,8 @@ fn command(nodes: usize) -> impl Strategy<Value = Command> {
     let node = 0..nodes;
     prop_oneof![
         14 => open(nodes),
+        1 => (name.clone(), node.clone(), any::<bool>())
+            .prop_map(|(name, node, is_length_known)| Command::Create { name, node, is_length_known }),
         10 => (0usize..3, send()).prop_map(|(back, send)| Command::Push { back, send }),
         5 => (name.clone(), node.clone(), any::<bool>())
             .prop_map(|(name, node, may_end)| Command::Head { name, node, may_end }),
@@ -131,13 +150,47 @@ fn steps(nodes: usize) -> impl Strategy<Value = Vec<Step>> {
     vec((command(nodes), prop::bool::weighted(0.3)), 1..24)
 }
 
+/// Ends the program when a case stands still: a loop that never waits lets no time pass, so no timeout ends it.
+struct Watch(Arc<Mutex<Option<Case>>>);
+
+/// When a case began, and what it is.
+type Case = (Instant, Vec<Step>);
+
+impl Watch {
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn new() -> Self {
+        let case: Arc<Mutex<Option<Case>>> = Arc::default();
+        let watched = Arc::downgrade(&case);
+        std::thread::spawn(move || {
+            while let Some(case) = watched.upgrade() {
+                if let Some((since, steps)) = &*case.lock().unwrap()
+                    && since.elapsed() > Self::PATIENCE
+                {
+                    eprintln!("the engine spins in this case: {steps:?}");
+                    std::process::abort();
+                }
+                drop(case);
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        Self(case)
+    }
+
+    fn begin(&self, steps: &[Step]) {
+        *self.0.lock().unwrap() = Some((Instant::now(), steps.to_vec()));
+    }
+}
+
 /// Run the cases, and demand that every answer of `answers` was given in some of them.
 fn check(nodes: usize, cases: u32, answers: &[&str]) {
     let asked = std::env::var("PLIMSOLL_MODEL_CASES").ok().and_then(|n| n.parse().ok());
     let cases = asked.map_or(cases, |all: u32| (u64::from(all) * u64::from(cases) / u64::from(CASES)) as u32);
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let total = RefCell::new(Tally::new());
+    let watch = Watch::new();
     let outcome = TestRunner::new(config).run(&steps(nodes), |steps| {
+        watch.begin(&steps);
         let tally = House::new(nodes).play(&steps).map_err(TestCaseError::fail)?;
         for (answer, times) in tally {
             *total.borrow_mut().entry(answer).or_default() += times;
@@ -172,6 +225,8 @@ fn no_sequence_of_requests_faults_and_crashes_breaks_an_invariant() {
         "stalled",
         "broken",
         "stopping",
+        "checksum-mismatch",
+        "checksum-missing",
         "fault",
     ];
     check(1, 10_000, &answers);

@@ -17,8 +17,13 @@ use plimsoll::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    house::{BodyPick, Command, House, LengthPick, Send, StartPick, Step},
-    sim::{Delays, FaultPoint, Style, World, blobs::SimBlobs, client::Fin, ledger::MemoryLedger},
+    house::{BodyPick, Command, House, LengthPick, Request, Send, StartPick, Step},
+    sim::{
+        Delays, FaultPoint, Style, World,
+        blobs::SimBlobs,
+        client::{Fin, Promise},
+        ledger::MemoryLedger,
+    },
 };
 
 fn send(sizes: &[u8], rest: bool, fin: Option<Fin>) -> Send {
@@ -27,8 +32,11 @@ fn send(sizes: &[u8], rest: bool, fin: Option<Fin>) -> Send {
 
 /// A request for name 0, whose files have 24 bytes.
 fn open(node: usize, start: StartPick, body: BodyPick, send: Send) -> Step {
-    let length = LengthPick::Right;
-    (Command::Open { name: 0, node, start, body, length, may_create: true, send }, false)
+    then(Command::Open(request(node, start, body, LengthPick::Right, send)))
+}
+
+fn request(node: usize, start: StartPick, body: BodyPick, length: LengthPick, send: Send) -> Request {
+    Request { name: 0, node, start, body, length, may_create: true, promise: Promise::None, send }
 }
 
 fn head(may_end: bool) -> Step {
@@ -166,8 +174,7 @@ fn polls_leave_a_writer_alone_that_receives_a_byte_now_and_then() {
 fn a_write_that_can_never_be_right_leaves_the_writer_before_it_alone() {
     let wrong = |body, length| {
         let send = send(&[5], false, Some(Fin::End));
-        let start = StartPick::Whole;
-        then(Command::Open { name: 0, node: 0, start, body, length, may_create: true, send })
+        then(Command::Open(request(0, StartPick::Whole, body, length, send)))
     };
     let tally = play(
         1,

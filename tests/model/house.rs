@@ -25,7 +25,7 @@ use crate::{
     sim::{
         Delays, FaultPoint, Style, World,
         blobs::SimBlobs,
-        client::{Body, Client, Fin, MOST_CLIENTS, sender},
+        client::{Body, Client, Fin, MOST_CLIENTS, Promise, sender},
         ledger::MemoryLedger,
         witness::{self, Entry},
     },
@@ -74,16 +74,27 @@ pub struct Send {
     pub fin: Option<Fin>,
 }
 
+/// A request to write.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub name: usize,
+    pub node: usize,
+    pub start: StartPick,
+    pub body: BodyPick,
+    pub length: LengthPick,
+    pub may_create: bool,
+    pub promise: Promise,
+    pub send: Send,
+}
+
 #[derive(Clone, Debug)]
 pub enum Command {
-    Open {
+    Open(Request),
+    /// An upload of which no byte is there yet.
+    Create {
         name: usize,
         node: usize,
-        start: StartPick,
-        body: BodyPick,
-        length: LengthPick,
-        may_create: bool,
-        send: Send,
+        is_length_known: bool,
     },
     /// `back` counts clients from the youngest; it may be one whose request is long over.
     Push {
@@ -291,9 +302,8 @@ impl House {
             }
         }
         match command {
-            Command::Open { name, node, start, body, length, may_create, send } => {
-                self.open(*name, *node, *start, *body, *length, *may_create, send);
-            }
+            Command::Open(request) => self.open(request),
+            Command::Create { name, node, is_length_known } => self.create(*name, *node, *is_length_known),
             Command::Push { back, send } => self.push(*back, send),
             Command::Head { name: index, node, may_end } => self.head(&name(*index), *node, *may_end),
             Command::Get { name: index, node, from, to } => self.get(&name(*index), *node, *from, *to),
@@ -348,6 +358,10 @@ impl House {
             return None;
         }
         let kept = kept(client, accepted);
+        if client.promise.is_made() {
+            // Nothing of it counts before its end.
+            return (accepted.length != Some(kept)).then_some(row);
+        }
         if client.taken == 0 && accepted.length != Some(kept) {
             return Some(row);
         }
@@ -360,17 +374,8 @@ impl House {
         Some(Some(row))
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one for each field of the command")]
-    fn open(
-        &mut self,
-        index: usize,
-        node: usize,
-        start: StartPick,
-        body: BodyPick,
-        length: LengthPick,
-        may_create: bool,
-        send: &Send,
-    ) {
+    fn open(&mut self, request: &Request) {
+        let &Request { name: index, node, start, body, length, may_create, promise, ref send } = request;
         let id = self.world.state().clients.len();
         if id >= MOST_CLIENTS {
             return;
@@ -409,7 +414,7 @@ impl House {
             for client in st.clients.iter_mut().filter(|c| c.name == key) {
                 client.may.superseded = true;
             }
-            let mut client = Client::new(key.clone(), node, write);
+            let mut client = Client::new(key.clone(), node, write, promise);
             // Of two that are still being judged, the one that takes the lease later counts as the newer.
             client.may.superseded = self.pending.iter().any(|p| {
                 let older = &st.clients[p.client];
@@ -418,14 +423,9 @@ impl House {
             st.clients.push(client);
         }
         self.push_to(id, send);
-        let order = Order {
-            name: key,
-            write,
-            about: About::default(),
-            kind: Kind::Single,
-            check: Check::None,
-            dialect: "model",
-        };
+        let check = self.world.state().clients[id].check(id);
+        let order =
+            Order { name: key, write, about: About::default(), kind: Kind::Single, check, dialect: "model" };
         let engine = self.nodes[node].engine.clone();
         let source = Box::pin(Body::new(&self.world, id));
         let handle = tokio::spawn(async move { engine.write(order, source).await });
@@ -463,6 +463,42 @@ impl House {
             Verdict::Accepted(_) | Verdict::Already if may_pass => Some(then),
             Verdict::Accepted(_) | Verdict::Already => Some(Verdict::Refused(now)),
         }
+    }
+
+    fn create(&mut self, index: usize, node: usize, is_length_known: bool) {
+        let key = name(index);
+        // The server makes up the names of what it creates, so nobody else writes to them yet.
+        if self.pending.iter().any(|p| self.world.state().clients[p.client].name == key) {
+            return;
+        }
+        let fired = self.fired();
+        let (before, room) = (self.row(&key), self.world.state().room);
+        let length = is_length_known.then_some(LENGTHS[index]);
+        let start = Start::At(Offset::ZERO);
+        let write = Write { start, body: None, length, may_create: true };
+        let order = Order {
+            name: key.clone(),
+            write,
+            about: About::default(),
+            kind: Kind::Single,
+            check: Check::None,
+            dialect: "model",
+        };
+        let created = self.run(self.nodes[node].engine.create(order));
+        if !self.is_calm(fired) {
+            return;
+        }
+        let fits = room.is_none_or(|room| room > 0 && room >= length.unwrap_or(0));
+        let after = self.row(&key);
+        let right = match &created {
+            Ok(upload) => {
+                before.is_none() && fits && after.as_ref() == Some(upload) && upload.length == length
+            }
+            Err(Error::Refused(Refusal::Complete)) => before.is_some() && after == before,
+            Err(Error::Refused(Refusal::StorageFull)) => !fits && after == before,
+            Err(_) => false,
+        };
+        self.demand(right, || format!("creation gave {created:?}; {before:?} became {after:?}"));
     }
 
     fn push(&mut self, back: usize, send: &Send) {
@@ -510,7 +546,8 @@ impl House {
             {
                 // [ENG-11] the last byte waits for the end of the body
                 let all = kept(client, accepted);
-                sure = Offset(if accepted.length == Some(all) { 0 } else { all });
+                let is_told = accepted.length != Some(all) && !client.promise.is_made();
+                sure = Offset(if is_told { all } else { 0 });
             }
         }
         let found = self.run(self.nodes[node].engine.state(key, may_end));
@@ -775,7 +812,14 @@ impl House {
         let kept = usize::try_from(kept(client, accepted)).expect("small");
         let is_complete = word == "complete-now";
         let is_overrun = (client.start() + client.taken) as u64 > accepted.limit;
-        if is_overrun && accepted.length == Some(accepted.limit) && client.is_whole() {
+        let is_unclear = is_overrun || client.saw == Some(Fin::Malformed);
+        let is_clean = matches!(word, "complete-now" | "partial");
+        if client.promise.is_made() && !is_clean {
+            // [TUS-70] what bears no claim out is not kept
+            let wrote = ours.iter().any(|e| e.content.last().is_some_and(|byte| sender(*byte) == id));
+            return if wrote { Err("bytes were kept against their claim".into()) } else { Ok(()) };
+        }
+        if is_unclear && accepted.length == Some(kept as u64) && client.is_whole() {
             // [ENG-11] not the file it announced
             let wrong =
                 ours.iter().any(|e| e.is_complete && e.content.last().is_some_and(|b| sender(*b) == id));
@@ -876,6 +920,17 @@ fn unread(client: &Client, expected: Option<&Verdict>, word: &str) -> Result<(),
 
 /// What a client whose body was read may be told, nothing having failed.
 fn endings(client: &Client, accepted: &Accepted) -> Vec<&'static str> {
+    let words = endings_of_the_body(client, accepted);
+    let is_clean = |word: &&str| matches!(*word, "complete-now" | "partial");
+    if client.keeps_its_promise() || !words.iter().any(is_clean) {
+        words
+    } else {
+        vec![client.broken_promise()]
+    }
+}
+
+/// The same, whatever the client claims of its bytes.
+fn endings_of_the_body(client: &Client, accepted: &Accepted) -> Vec<&'static str> {
     let reached = (client.start() + client.taken) as u64;
     if reached > accepted.limit {
         let unannounced = accepted.end.or(accepted.length).is_none();
@@ -890,6 +945,7 @@ fn endings(client: &Client, accepted: &Accepted) -> Vec<&'static str> {
             None if !whole => vec!["partial"],
             Some(_) | None => vec!["complete-now"],
         },
+        Some(Fin::Malformed) => vec!["broken"],
         // All of it is here: that the connection goes a moment later changes nothing.
         _ if accepted.length == Some(reached) => vec!["complete-now"],
         Some(Fin::Break) => vec!["broken"],

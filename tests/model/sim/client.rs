@@ -10,7 +10,10 @@ use std::{
 use bytes::Bytes;
 use futures_util::stream::Stream;
 use plimsoll::{
-    engine::{Broken, Piece, Start, Write},
+    engine::{
+        Broken, Piece, Start, Write,
+        digest::{Algorithm, Check, Claim, Running},
+    },
     upload::{Name, Offset},
 };
 use tokio::time::Instant;
@@ -20,6 +23,10 @@ use crate::rules::{Verdict, judge};
 
 /// Clients of one case; a byte carries its sender in six bits.
 pub const MOST_CLIENTS: usize = 63;
+
+const ALGORITHM: Algorithm = Algorithm::Crc32c;
+/// A checksum that no body of these cases has.
+const WRONG: [u8; 4] = [0x57; 4];
 
 /// The byte that client `id` sends as byte `at` of the file.
 pub fn code(id: usize, at: usize) -> u8 {
@@ -36,6 +43,27 @@ pub fn sender(byte: u8) -> usize {
 pub enum Fin {
     End,
     Break,
+    /// A chunk that makes no sense.
+    Malformed,
+}
+
+/// What a client claims of its bytes, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    None,
+    /// In the head; a client that has not yet sent all when it begins claims something wrong.
+    Head,
+    WrongHead,
+    Trailer,
+    WrongTrailer,
+    /// A trailer is announced and does not come.
+    NoTrailer,
+}
+
+impl Promise {
+    pub fn is_made(self) -> bool {
+        self != Self::None
+    }
 }
 
 #[derive(Debug)]
@@ -43,6 +71,10 @@ pub struct Client {
     pub name: Name,
     pub node: usize,
     pub write: Write,
+    pub promise: Promise,
+    /// Claimed in the head, of so many bytes.
+    pub head_covers: Option<usize>,
+    claim_sent: bool,
     /// What was pushed and not yet taken.
     queue: VecDeque<Bytes>,
     fin: Option<Fin>,
@@ -74,11 +106,14 @@ pub struct Allowed {
 }
 
 impl Client {
-    pub fn new(name: Name, node: usize, write: Write) -> Self {
+    pub fn new(name: Name, node: usize, write: Write, promise: Promise) -> Self {
         Self {
             name,
             node,
             write,
+            promise,
+            head_covers: None,
+            claim_sent: false,
             queue: VecDeque::new(),
             fin: None,
             waker: None,
@@ -113,6 +148,45 @@ impl Client {
 
     pub fn is_over(&self) -> bool {
         self.fin.is_some()
+    }
+
+    /// What the engine is told of the claim at the beginning; everything that was pushed by now is covered.
+    pub fn check(&mut self, id: usize) -> Check {
+        match self.promise {
+            Promise::None => Check::None,
+            Promise::Head => {
+                self.head_covers = Some(self.sent);
+                Check::Claimed(self.claim(id, self.sent))
+            }
+            Promise::WrongHead => Check::Claimed(Claim { algorithm: ALGORITHM, value: WRONG.to_vec() }),
+            Promise::Trailer | Promise::WrongTrailer | Promise::NoTrailer => Check::InTrailer,
+        }
+    }
+
+    /// The checksum of the first `size` bytes.
+    fn claim(&self, id: usize, size: usize) -> Claim {
+        let from = self.start();
+        let bytes: Vec<u8> = (from..from + size).map(|at| code(id, at)).collect();
+        let mut running = Running::new(ALGORITHM);
+        running.update(&bytes);
+        Claim { algorithm: ALGORITHM, value: running.value() }
+    }
+
+    /// Whether what was read of the body, and of its end, bears the claim out.
+    pub fn keeps_its_promise(&self) -> bool {
+        match self.promise {
+            Promise::None => true,
+            Promise::Head => self.head_covers == Some(self.taken),
+            Promise::Trailer => self.claim_sent,
+            Promise::WrongHead | Promise::WrongTrailer | Promise::NoTrailer => false,
+        }
+    }
+
+    /// What it is told when its claim decides.
+    pub fn broken_promise(&self) -> &'static str {
+        let is_in_trailer =
+            matches!(self.promise, Promise::Trailer | Promise::WrongTrailer | Promise::NoTrailer);
+        if is_in_trailer && !self.claim_sent { "checksum-missing" } else { "checksum-mismatch" }
     }
 
     /// Send pieces of these sizes, then perhaps the end. Nothing is sent after an end.
@@ -159,6 +233,17 @@ impl Stream for Body {
             client.last_taken = Instant::now();
             return Poll::Ready(Some(Ok(Piece::Data(piece))));
         }
+        if client.fin == Some(Fin::End)
+            && !client.claim_sent
+            && matches!(client.promise, Promise::Trailer | Promise::WrongTrailer)
+        {
+            client.claim_sent = true;
+            let mut claim = client.claim(self.id, client.taken);
+            if client.promise == Promise::WrongTrailer {
+                claim.value = WRONG.to_vec();
+            }
+            return Poll::Ready(Some(Ok(Piece::Claim(claim))));
+        }
         match client.fin {
             None => {
                 client.waker = Some(cx.waker().clone());
@@ -166,7 +251,11 @@ impl Stream for Body {
             }
             Some(fin) => {
                 client.saw = Some(fin);
-                Poll::Ready((fin == Fin::Break).then_some(Err(Broken)))
+                Poll::Ready(match fin {
+                    Fin::End => None,
+                    Fin::Break => Some(Err(Broken)),
+                    Fin::Malformed => Some(Ok(Piece::Malformed)),
+                })
             }
         }
     }

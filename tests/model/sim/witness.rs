@@ -4,7 +4,7 @@ use plimsoll::upload::{Name, Phase, Upload};
 
 use super::{
     State,
-    client::{Fin, code, sender},
+    client::{Fin, Promise, code, sender},
 };
 
 /// What the ledger promised at some moment.
@@ -53,13 +53,16 @@ fn judge(st: &mut State, before: Option<&Upload>, after: &Upload) -> Result<(), 
     }
     let offset = usize::try_from(after.offset.0).expect("small files");
     // [ENG-1] [ENG-2]
-    let durable =
-        st.durable(&after.blob.0, &after.blob_state).ok_or("the row names a blob that is not there")?;
+    // An upload that was only created has no blob yet.
+    let is_bare = offset == 0 && after.phase == Phase::Receiving;
+    let held = st.durable(&after.blob.0, &after.blob_state).or(is_bare.then_some(0));
+    let durable = held.ok_or("the row names a blob that is not there")?;
     if offset > durable {
         return Err(format!("[ENG-1] offset {offset} was committed with {durable} durable bytes"));
     }
     let content = st
         .content(&after.blob.0, &after.blob_state, offset)
+        .or(is_bare.then(Vec::new))
         .ok_or_else(|| format!("[ENG-2] the blob is shorter than {offset}"))?;
     runs(st, &after.name, &content)?;
     if let Some(before) = before {
@@ -101,6 +104,11 @@ fn runs(st: &State, name: &Name, content: &[u8]) -> Result<(), String> {
             }
             at += 1;
         }
+        let is_borne_out =
+            client.keeps_its_promise() && (client.saw == Some(Fin::End) || client.promise == Promise::Head);
+        if client.promise.is_made() && !is_borne_out {
+            return Err(format!("bytes of client {id} were committed before its claim was seen to be right"));
+        }
         if at - from > client.taken {
             return Err(format!("client {id} has more bytes in the file than it sent"));
         }
@@ -116,7 +124,8 @@ fn restarted(st: &State, promised: &[u8], content: &[u8], after: &Upload) -> Res
         None if after.phase == Phase::Complete || promised.is_empty() => return Ok(()),
         None => return Err(format!("{promised:?} was replaced by nothing")),
     };
-    if !st.clients[id].is_whole() {
+    // An append to nothing begins a blob too.
+    if !st.clients[id].is_whole() && !promised.is_empty() {
         return Err(format!("client {id} appended, and yet what was there is replaced"));
     }
     match promised.first() {
@@ -137,6 +146,8 @@ fn finished(st: &State, before: Option<&Upload>, after: &Upload) -> Result<(), S
         c.name == after.name
             && c.accepted.is_some()
             && (reached == offset || reached > offset && !c.is_whole())
+            && !(c.is_whole() && c.saw == Some(Fin::Malformed))
+            && c.keeps_its_promise()
             && (c.saw == Some(Fin::End) || known == Some(after.offset.0))
             && known.is_none_or(|known| known == after.offset.0)
     });
@@ -153,7 +164,7 @@ pub fn inspect(st: &mut State) {
     for row in rows {
         let offset = usize::try_from(row.offset.0).expect("small files");
         let durable = st.durable(&row.blob.0, &row.blob_state).unwrap_or_default();
-        let content = st.content(&row.blob.0, &row.blob_state, offset);
+        let content = st.content(&row.blob.0, &row.blob_state, offset).or((offset == 0).then(Vec::new));
         let promised = st.promised(&row.name).map(|e| e.content.clone());
         if durable < offset || content.is_none() || content != promised {
             st.violation(format!(
