@@ -157,6 +157,10 @@ pub struct House {
     nodes: Vec<Node>,
     pending: Vec<Pending>,
     was_slow: bool,
+    /// Whether anything ever took time of its own: then less of it is the client's silence than the house can see.
+    was_delayed: bool,
+    /// Whether something happened after which blobs may be left to the scan for orphans.
+    may_litter: bool,
     tally: Tally,
 }
 
@@ -207,6 +211,8 @@ impl House {
             nodes: Vec::new(),
             pending: Vec::new(),
             was_slow: false,
+            was_delayed: false,
+            may_litter: nodes > 1,
             tally: Tally::new(),
         };
         house.start(nodes);
@@ -280,6 +286,13 @@ impl House {
 
     fn verdict(&mut self) -> Result<(), String> {
         self.reap();
+        // [ENG-9] what was superseded went with the commit of its successor, and what failed with its writer
+        if !self.may_litter && self.pending.is_empty() {
+            let strays = self.strays();
+            self.demand(strays.is_empty(), || {
+                format!("blobs that no row refers to were left behind: {strays:?}")
+            });
+        }
         let mut st = self.world.state();
         witness::inspect(&mut st);
         if st.violations.is_empty() { Ok(()) } else { Err(st.violations.join("\n")) }
@@ -317,14 +330,21 @@ impl House {
             Command::Skip(time) => self.clock.advance(*time),
             Command::Sweep => self.sweep(),
             Command::SweepOrphans => self.sweep_orphans(),
-            Command::Plant { point, after } => self.world.state().faults.push((*point, *after)),
+            Command::Plant { point, after } => {
+                self.may_litter = true;
+                self.world.state().faults.push((*point, *after));
+            }
             Command::Slow(delays) => {
+                self.was_delayed |= !delays.write.max(delays.sync).max(delays.ledger).is_zero();
                 self.was_slow |= delays.write.max(delays.sync).max(delays.ledger) >= SLOW;
                 self.world.state().delays = *delays;
             }
             Command::Lazy(lazy) => self.world.state().lazy = *lazy,
             Command::Room(room) => self.world.state().room = *room,
-            Command::Crash(seed) => self.crash(*seed),
+            Command::Crash(seed) => {
+                self.may_litter = true;
+                self.crash(*seed);
+            }
             Command::Stop => self.stop(),
         }
     }
@@ -535,11 +555,10 @@ impl House {
         let mut sure = Offset::ZERO;
         if let Some(id) = writing {
             let mut st = self.world.state();
-            let quick = st.delays.write.is_zero() && st.delays.sync.is_zero() && st.delays.ledger.is_zero();
             let client = &mut st.clients[id];
             let silent = client.last_taken.elapsed() >= SILENT;
             client.may.superseded |= may_end && silent;
-            was_silent = may_end && silent && quick && client.sent == client.taken;
+            was_silent = may_end && silent && !self.was_delayed && client.sent == client.taken;
             if let Some(Verdict::Accepted(accepted)) = &client.accepted
                 && client.taken > 0
                 && is_sure
@@ -753,11 +772,15 @@ impl House {
             self.get(&name(index), 0, 0, u8::MAX);
         }
         if self.nodes.len() == 1 {
-            let st = self.world.state();
-            let stray: Vec<_> = st.files.keys().filter(|key| st.references(key).is_none()).cloned().collect();
-            drop(st);
-            self.demand(stray.is_empty(), || format!("blobs that nobody refers to stay: {stray:?}"));
+            let strays = self.strays();
+            self.demand(strays.is_empty(), || format!("blobs that nobody refers to stay: {strays:?}"));
         }
+    }
+
+    /// Blobs that no row refers to.
+    fn strays(&self) -> Vec<String> {
+        let st = self.world.state();
+        st.files.keys().filter(|key| st.references(key).is_none()).cloned().collect()
     }
 
     fn reap(&mut self) {
