@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     blobs::Durable,
-    fault::{Component, Fault},
+    fault::Fault,
     id,
     leases::{Lease, Taken},
     ledger::Swap,
@@ -238,9 +238,4 @@ impl Job {
         metrics.cut(refusal.word());
         Err(refusal.into())
     }
-}
-
-/// A fault of the engine itself.
-pub(super) fn engine_fault(doing: &'static str, cause: impl std::fmt::Display) -> Fault {
-    Fault::new(Component::Blobs, doing, cause)
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     blobs::{BlobWriter, Durable},
-    fault::Fault,
+    fault::{Component, Fault},
     leases::{CheckpointRequest, Lease},
     ledger::Swap,
     upload::Phase,
@@ -341,6 +341,7 @@ impl Receiver {
             Ok(ending) => ending,
             Err(ending) => {
                 // The bytes stay behind the ledger's offset, as a torn tail that the next append cuts off.
+                self.writer.release().await;
                 self.received = self.stretch.from.0;
                 return ending;
             }
@@ -366,7 +367,7 @@ impl Receiver {
         match (durable, ending) {
             (Ok(durable), Ending::Complete) if durable.offset.0 != self.received => {
                 let text = format!("{} bytes are durable of {}", durable.offset, self.received);
-                Ending::Fault(super::append::engine_fault("completing an upload", text))
+                Ending::Fault(Fault::new(Component::Blobs, "completing an upload", text))
             }
             (Ok(durable), ending) => {
                 let is_complete =
