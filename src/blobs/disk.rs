@@ -77,6 +77,8 @@ pub struct DiskBlobs {
     blobs: PathBuf,
     durability: Durability,
     reserve: u64,
+    /// Whether space is allocated ahead.
+    allocates: bool,
     pace: Arc<Pace>,
     metrics: Arc<Metrics>,
     free: AtomicU64,
@@ -125,6 +127,7 @@ impl DiskBlobs {
             blobs,
             durability: options.durability,
             reserve: options.reserve,
+            allocates: !is_in_memory(&options.path),
             pace: Pace::new(options.buffer_memory, Arc::clone(&metrics)),
             metrics,
             free: AtomicU64::new(0),
@@ -187,6 +190,13 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Whether a folder lies on tmpfs. There are no extents to lay out in memory, and allocating pages ahead was measured
+/// at 1.23 times nginx's CPU where writing alone costs 1.11 times.
+fn is_in_memory(folder: &Path) -> bool {
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    rustix::fs::statfs(folder).is_ok_and(|disk| disk.f_type == TMPFS_MAGIC)
+}
+
 /// Reserve the bytes `from..to` without changing the file's length. A file system that cannot is no error; one
 /// that is full is.
 fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
@@ -204,6 +214,7 @@ impl Blobs for DiskBlobs {
     async fn create(&self, key: &BlobKey, length: Option<u64>) -> Result<Box<dyn BlobWriter>, Fault> {
         let path = self.file_of(key)?;
         let folder = path.parent().unwrap_or(&self.blobs).to_path_buf();
+        let length = length.filter(|_| self.allocates);
         let file = self
             .paced("creating a blob", length, move || {
                 let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
@@ -227,6 +238,7 @@ impl Blobs for DiskBlobs {
         let path = self.file_of(key)?;
         let folder = path.parent().unwrap_or(&self.blobs).to_path_buf();
         let at = at.offset.0;
+        let length = length.filter(|_| self.allocates);
         let file = self
             .paced("resuming a blob", length, move || {
                 let file = OpenOptions::new().write(true).open(&path)?;
