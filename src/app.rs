@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::{signal::unix, task::JoinHandle};
 
 use crate::{
-    auth::{Keyring, KeyringError},
+    auth::{Keyring, KeyringError, Keys},
     blobs::disk::{DiskBlobs, DiskOptions, Durability},
     cli::{Slot, SlotRequest},
     clock::{Clock, SystemClock},
@@ -116,7 +116,7 @@ pub fn realms(config: &Config) -> Result<Vec<Realm>, ServeError> {
     for base in &bases {
         realms.push(Realm {
             base_path: base.base_path.as_str().to_owned(),
-            keys: keys(&base.secrets)?,
+            keys: Keys::new(keys(&base.secrets)?),
             door: Door::Slots,
             may_delete_complete: config.slots.delete_complete,
         });
@@ -125,7 +125,7 @@ pub fn realms(config: &Config) -> Result<Vec<Realm>, ServeError> {
     if tus.enabled {
         realms.push(Realm {
             base_path: tus.base_path.as_str().to_owned(),
-            keys: keys(&config.grant_secrets()?)?,
+            keys: Keys::new(keys(&config.grant_secrets()?)?),
             door: Door::Files {
                 create: match tus.create {
                     config::Create::Grant => Create::Grant,

@@ -12,6 +12,10 @@ pub enum Component {
     Blobs,
     /// The coordination of writers.
     Leases,
+    /// The store of sessions.
+    Sessions,
+    /// The counting of failures and rates.
+    Abuse,
 }
 
 impl Component {
@@ -22,6 +26,8 @@ impl Component {
             Self::Ledger => "ledger",
             Self::Blobs => "blobs",
             Self::Leases => "leases",
+            Self::Sessions => "sessions",
+            Self::Abuse => "abuse",
         }
     }
 }

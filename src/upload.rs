@@ -11,12 +11,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Timestamp;
 
 /// The key of an upload in the ledger: the URL's path, percent-decoded once, base path included.
 ///
 /// Client text. It is compared and stored as data and never becomes a path in storage.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Name(pub String);
 
 impl Name {
@@ -28,7 +31,8 @@ impl Name {
 }
 
 /// The public identity of an upload: 32 hex digits, unguessable, never reused.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct UploadId(pub String);
 
 /// Where a store keeps the bytes of an upload: 32 hex digits of 128 random bits, made by us.

@@ -15,19 +15,37 @@ use std::{
 };
 
 /// What each module may name of ours. A module that is not listed here fails, so that nobody forgets it.
-const MAY_NAME: [(&str, &[&str]); 16] = [
+const MAY_NAME: [(&str, &[&str]); 19] = [
     ("clock", &[]),
     ("fault", &[]),
     ("id", &[]),
     ("upload", &["clock"]),
     ("telemetry", &["config"]),
-    ("ledger", &["upload", "clock", "fault", "telemetry"]),
+    ("ledger", &["session", "upload", "clock", "fault", "telemetry"]),
     ("blobs", &["upload", "clock", "fault", "telemetry"]),
     ("leases", &["upload", "clock", "fault", "telemetry"]),
     ("engine", &["upload", "clock", "fault", "id", "telemetry", "ledger", "blobs", "leases"]),
     ("auth", &["upload", "clock", "id"]),
     ("config", &["clock", "id"]),
-    ("wire", &["auth", "engine", "upload", "clock", "fault", "id", "telemetry", "config"]),
+    ("network", &["config"]),
+    ("session", &["upload", "clock", "fault", "id", "network", "telemetry"]),
+    ("guard", &["clock", "config", "fault", "telemetry"]),
+    (
+        "wire",
+        &[
+            "auth",
+            "engine",
+            "session",
+            "guard",
+            "network",
+            "upload",
+            "clock",
+            "fault",
+            "id",
+            "telemetry",
+            "config",
+        ],
+    ),
     ("cli", &["app", "auth", "config", "clock", "fault", "id", "telemetry", "upload"]),
     ("app", EVERYTHING),
     ("main", EVERYTHING),
@@ -37,8 +55,10 @@ const MAY_NAME: [(&str, &[&str]); 16] = [
 const EVERYTHING: &[&str] = &["*"];
 
 /// Who knows nothing of HTTP: not its requests, and not its vocabulary either.
-const FREE_OF_HTTP: [&str; 9] =
-    ["clock", "fault", "id", "upload", "ledger", "blobs", "leases", "engine", "auth"];
+const FREE_OF_HTTP: [&str; 12] = [
+    "clock", "fault", "id", "upload", "ledger", "blobs", "leases", "engine", "auth", "session", "guard",
+    "network",
+];
 const HTTP_CRATES: [&str; 8] =
     ["salvo", "http", "http_body", "http_body_util", "hyper", "headers", "reqwest", "axum"];
 /// And the server's own crate is named by these only.
@@ -47,7 +67,7 @@ const MAY_SERVE: [&str; 3] = ["wire", "app", "main"];
 const AT_HOME: [(&str, &str); 2] = [("sqlx", "ledger"), ("object_store", "blobs")];
 
 /// The stores themselves, which only the composition root names; everyone else names their traits.
-const STORES: [&str; 7] = [
+const STORES: [&str; 11] = [
     "ledger::sqlite",
     "ledger::postgres",
     "blobs::disk",
@@ -55,6 +75,10 @@ const STORES: [&str; 7] = [
     "leases::local",
     "leases::postgres",
     "leases::redis",
+    "session::redis",
+    "session::fallback",
+    "guard::memory",
+    "guard::redis",
 ];
 
 /// Dialects: each can be deleted without the others noticing. `front` picks one for a request.

@@ -16,6 +16,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use hmac::{Hmac, KeyInit};
 use jsonwebtoken::{DecodingKey, EncodingKey};
@@ -86,6 +87,29 @@ impl Key {
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keyring({} secrets, masked)", 1 + self.older.len())
+    }
+}
+
+/// A ring that can be exchanged while it is in use, so that secrets rotate without a restart.
+#[derive(Debug)]
+pub struct Keys(RwLock<Arc<Keyring>>);
+
+impl Keys {
+    /// These keys to begin with.
+    #[must_use]
+    pub fn new(ring: Keyring) -> Self {
+        Self(RwLock::new(Arc::new(ring)))
+    }
+
+    /// The ring as it is now.
+    #[must_use]
+    pub fn current(&self) -> Arc<Keyring> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Take another ring from now on.
+    pub fn replace(&self, ring: Keyring) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod doc;
 mod load;
+mod names;
 mod secrets;
 mod setting;
 mod units;
@@ -27,11 +28,12 @@ use std::{
 
 pub use doc::annotated;
 pub use load::{ConfigError, ENV_PREFIX, Loaded, Place, Problem, load};
+pub use names::{NetworkClass, RedisUrl, Word};
 pub use secrets::{SecretsError, SlotBase};
 pub use units::{Period, Size};
 pub use values::{
-    Access, AllowOrigin, BasePath, Cidr, Create, Durability, LedgerUrl, LogFilter, LogFormat, MASK,
-    PublicUrl, Secret,
+    AbuseBackend, Access, AllowOrigin, BasePath, Cidr, Create, Durability, ForwardedHeader, LedgerUrl,
+    LogFilter, LogFormat, MASK, PublicUrl, Secret, SessionBackend,
 };
 
 use setting::{Raw, Setting};
@@ -119,8 +121,11 @@ section! {
         /// The URL under which clients reach this server, as the XMPP server hands it out. It may end in a
         /// path that a reverse proxy strips. Not set: http:// and the address of `listen`.
         public_url: Option<PublicUrl> = None, example "\"https://upload.example.org\"";
-        /// Networks of reverse proxies whose Forwarded and X-Forwarded-For headers are believed.
+        /// Networks of reverse proxies whose forwarding headers are believed.
         trusted_proxies: Vec<Cidr> = Vec::new(), example "[\"127.0.0.1/32\"]";
+        /// The header that those proxies write: "x-forwarded-for", "forwarded", or "auto" for the first of the
+        /// two that is there. With a proxy that writes Forwarded alone say so, or its clients could forge the other.
+        forwarded_header: ForwardedHeader = ForwardedHeader::Auto;
         /// How long a client may take to send the head of a request.
         header_timeout: Period = Period::secs(30);
         /// How long running requests may go on after SIGTERM before they are cut and their bytes kept.
@@ -184,6 +189,11 @@ section! {
         delete_complete: bool = false;
         /// How long a token that `plimsoll slot` prints can start an upload.
         token_lifetime: Period = Period::hours(1);
+        /// How long after its issue a Bearer token of ejabberd's mod_http_upload_hmac expires. It signs the moment
+        /// of issue alone, so both sides have to be set to the same time.
+        bearer_lifetime: Period = Period::hours(1);
+        /// The same for its resilient layout, which signs both moments.
+        bearer_resilient_lifetime: Period = Period::hours(24);
     }
 }
 
@@ -227,6 +237,101 @@ section! {
         partial_expires: Period = Period::hours(24);
         /// Whether whoever may write an upload may delete it when it is complete.
         delete_complete: bool = true;
+    }
+}
+
+section! {
+    /// Sessions: with one, an upload survives its token, a change of network and a restart of its client.
+    ["session"] struct SessionSettings {
+        /// Whether sessions are opened and honoured.
+        enabled: bool = true;
+        /// "ledger": in the ledger's database. "redis": in the Redis of [redis], for several nodes together.
+        backend: SessionBackend = SessionBackend::Ledger;
+        /// How long a session lives, from the request that opened it.
+        max_age: Period = Period::hours(72);
+        /// Fresh tokens that one session may give out.
+        max_refreshes: u32 = 10;
+        /// How long a fresh token is good; it ends with its session at the latest.
+        token_lifetime: Period = Period::hours(1);
+        /// Sessions kept at most. Beyond that those go first whose uploads are complete, longest unseen first.
+        max_sessions: u32 = 100_000;
+        /// Uploads that one session may cover; a further one gets a session of its own.
+        max_uploads: u32 = 1_000;
+        /// How often ended sessions, and those beyond `max_sessions`, are removed.
+        cleanup_interval: Period = Period::secs(60);
+    }
+}
+
+section! {
+    /// Grace: for how long after its expiry a slot token may still upload the one file it was made for, if that is
+    /// not complete. The class of client is read from the User-Agent, which anybody can write: it widens time and
+    /// nothing else. Signature, path and size are judged as ever.
+    ["grace"] struct Grace {
+        /// Whether there is any.
+        enabled: bool = true;
+        /// For the programs of `desktop_agents`.
+        desktop: Period = Period::hours(24);
+        /// For the programs of `mobile_agents`.
+        mobile: Period = Period::hours(12);
+        /// For every other program.
+        other: Period = Period::ZERO;
+        /// For desktop and mobile programs when the upload has begun, where this is longer.
+        restoration: Period = Period::hours(48);
+        /// No window is longer than this.
+        ceiling: Period = Period::hours(72);
+        /// Words in the User-Agent of programs on a computer.
+        desktop_agents: Vec<Word> = Word::all(&["Dino", "Gajim", "Pidgin", "Psi", "Swift", "Profanity", "Poezio", "Kaidan", "Beagle"]);
+        /// Words in the User-Agent of programs on a phone. They are looked for first.
+        mobile_agents: Vec<Word> = Word::all(&["Conversations", "Cheogram", "Snikket", "Monal", "Siskin", "Monocles", "Blabber", "Quicksy", "Yaxim", "okhttp", "CFNetwork", "Android", "iPhone", "iPad"]);
+    }
+}
+
+section! {
+    /// Names for networks, for the history of sessions and the audit log.
+    ["network"] struct Networks {
+        /// NAME=NETWORK; the longest prefix that fits names the class of an address, "other" where none does.
+        classes: Vec<NetworkClass> = Vec::new(), example "[\"office=192.0.2.0/24\", \"mobile=100.64.0.0/10\"]";
+    }
+}
+
+section! {
+    /// Abuse: bans and rates.
+    ["abuse"] struct Abuse {
+        /// "memory": each node counts for itself. "redis": all nodes together, in the Redis of [redis].
+        backend: AbuseBackend = AbuseBackend::Memory;
+        /// Wrong credentials and unknown session ids of one address within `failure_window` that ban it. Missing and
+        /// expired ones do not count. IPv6 counts by /64. 0: nobody is banned.
+        max_failures: u32 = 30;
+        /// See `max_failures`.
+        failure_window: Period = Period::secs(600);
+        /// How long a ban lasts.
+        ban: Period = Period::secs(900);
+        /// Networks that are neither banned nor limited.
+        allow: Vec<Cidr> = Cidr::loopback();
+        /// Requests that one address may send in a minute, as many at once. 0: no limit.
+        requests_per_minute: u32 = 0;
+        /// Requests that one subject may send in a minute, as many at once. 0: no limit.
+        subject_requests_per_minute: u32 = 0;
+    }
+}
+
+section! {
+    /// Redis, for the parts that are told to use it. When it is unreachable they go on in memory, and say so in the
+    /// log and in the metrics.
+    ["redis"] struct Redis {
+        /// Its URL.
+        url: Option<RedisUrl> = None, example "\"redis://127.0.0.1:6379/0\"";
+        /// How long an answer may take before the part goes on without.
+        timeout: Period = Period::secs(1);
+    }
+}
+
+section! {
+    /// The audit log: one JSON object a line for each decision about a credential, each step of a session, each
+    /// change of network, each refusal and each deletion, with its reason. No secret, token or session id is in it.
+    ["audit"] struct Audit {
+        /// File to append to; opened anew on SIGHUP. Not set: no audit log.
+        file: Option<PathBuf> = None, example "\"/var/log/plimsoll/audit.jsonl\"";
     }
 }
 
@@ -297,6 +402,12 @@ pub struct Config {
     /// The `[[slots.also]]` tables; [`Config::resolve_secrets`] merges them with `slots`.
     pub slots_also: Vec<SlotsAlso>,
     pub tus: Tus,
+    pub session: SessionSettings,
+    pub grace: Grace,
+    pub network: Networks,
+    pub abuse: Abuse,
+    pub redis: Redis,
+    pub audit: Audit,
     pub limits: Limits,
     pub retention: Retention,
     pub cors: Cors,
@@ -308,13 +419,19 @@ const ALSO: &str = "also";
 
 impl Config {
     /// The sections that stand once in a file, in the order in which they are printed.
-    fn sections(&self) -> [&dyn Section; 10] {
+    fn sections(&self) -> [&dyn Section; 16] {
         [
             &self.server,
             &self.store,
             &self.ledger,
             &self.slots,
             &self.tus,
+            &self.session,
+            &self.grace,
+            &self.network,
+            &self.abuse,
+            &self.redis,
+            &self.audit,
             &self.limits,
             &self.retention,
             &self.cors,
@@ -324,12 +441,18 @@ impl Config {
     }
 
     fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
-        let all: [&mut dyn Section; 10] = [
+        let all: [&mut dyn Section; 16] = [
             &mut self.server,
             &mut self.store,
             &mut self.ledger,
             &mut self.slots,
             &mut self.tus,
+            &mut self.session,
+            &mut self.grace,
+            &mut self.network,
+            &mut self.abuse,
+            &mut self.redis,
+            &mut self.audit,
             &mut self.limits,
             &mut self.retention,
             &mut self.cors,

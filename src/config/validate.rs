@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
-    BasePath, Config, Period, Secret, Size,
+    AbuseBackend, BasePath, Config, Period, Secret, SessionBackend, Size,
     load::{Origins, Place, Problem, also_name},
 };
 
@@ -73,7 +73,7 @@ const SMALLEST_WINDOW: Size = Size::of(65_535);
 const MOST_THREADS: u32 = 1024;
 
 fn bounds(config: &Config, checks: &mut Checks<'_>) {
-    let Config { server, store, limits, slots, tus, .. } = config;
+    let Config { server, store, limits, slots, tus, session, abuse, redis, .. } = config;
     let byte = Size::of(1);
     checks.size(("store", "max_size"), store.max_size, byte, LARGEST_FILE);
     checks.size(("store", "reserve"), store.reserve, Size::of(0), LARGEST_FILE);
@@ -90,6 +90,14 @@ fn bounds(config: &Config, checks: &mut Checks<'_>) {
         ("server", "header_timeout", server.header_timeout),
         ("store", "checkpoint_interval", store.checkpoint_interval),
         ("slots", "token_lifetime", slots.token_lifetime),
+        ("slots", "bearer_lifetime", slots.bearer_lifetime),
+        ("slots", "bearer_resilient_lifetime", slots.bearer_resilient_lifetime),
+        ("session", "max_age", session.max_age),
+        ("session", "token_lifetime", session.token_lifetime),
+        ("session", "cleanup_interval", session.cleanup_interval),
+        ("abuse", "failure_window", abuse.failure_window),
+        ("abuse", "ban", abuse.ban),
+        ("redis", "timeout", redis.timeout),
         ("tus", "grant_lifetime", tus.grant_lifetime),
         ("tus", "partial_expires", tus.partial_expires),
         ("limits", "body_gap", limits.body_gap),
@@ -119,6 +127,29 @@ fn relations(config: &Config, checks: &mut Checks<'_>) {
         let wrong = format!("{} is longer than body_gap", limits.silent_writer);
         let accepted = format!("at most {}", limits.body_gap);
         checks.fail("limits", "silent_writer", wrong, &accepted, "lower it: the body would be cut before");
+    }
+    for (section, counts, needs) in [
+        ("session", "backend", config.session.enabled && config.session.backend == SessionBackend::Redis),
+        ("abuse", "backend", config.abuse.backend == AbuseBackend::Redis),
+    ] {
+        if needs && config.redis.url.is_none() {
+            let wrong = "\"redis\" asks for a Redis server, and [redis] url is not set".to_owned();
+            checks.fail(
+                section,
+                counts,
+                wrong,
+                "another place, or \"redis\" with [redis] url",
+                "set [redis] url",
+            );
+        }
+    }
+    for (key, count) in
+        [("max_sessions", config.session.max_sessions), ("max_uploads", config.session.max_uploads)]
+    {
+        if count == 0 {
+            let advice = "to do without sessions set enabled = false";
+            checks.fail("session", key, "none at all".to_owned(), "a whole number above zero", advice);
+        }
     }
     let same_port = metrics.listen.port() == server.listen.port() && metrics.listen.port() != 0;
     let same_ip = metrics.listen.ip() == server.listen.ip()

@@ -94,18 +94,14 @@ impl Setting for Durability {
     }
 }
 
-/// A choice between two words, each with its meaning.
+/// A choice between words, each with its meaning.
 macro_rules! choice {
     ($(#[doc = $doc:literal])+ $Name:ident, $what:literal, $accepts:literal,
-        $(#[doc = $first_doc:literal])+ $First:ident = $first:literal,
-        $(#[doc = $second_doc:literal])+ $Second:ident = $second:literal) => {
+        $($(#[doc = $variant_doc:literal])+ $Variant:ident = $word:literal),+) => {
         $(#[doc = $doc])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $Name {
-            $(#[doc = $first_doc])+
-            $First,
-            $(#[doc = $second_doc])+
-            $Second,
+            $($(#[doc = $variant_doc])+ $Variant,)+
         }
 
         impl Setting for $Name {
@@ -113,21 +109,48 @@ macro_rules! choice {
 
             fn read(raw: &Raw) -> Result<Self, String> {
                 match raw.text()? {
-                    $first => Ok(Self::$First),
-                    $second => Ok(Self::$Second),
+                    $($word => Ok(Self::$Variant),)+
                     other => Err(format!("{other:?} is no {}", $what)),
                 }
             }
 
             fn to_toml(&self) -> Option<String> {
                 Some(quoted(match self {
-                    Self::$First => $first,
-                    Self::$Second => $second,
+                    $(Self::$Variant => $word,)+
                 }))
             }
         }
     };
 }
+
+choice!(
+    /// Where sessions are kept.
+    SessionBackend, "place for sessions", "\"ledger\" or \"redis\"",
+    /// In the ledger's database.
+    Ledger = "ledger",
+    /// In Redis.
+    Redis = "redis"
+);
+
+choice!(
+    /// Where failures and rates are counted.
+    AbuseBackend, "place to count in", "\"memory\" or \"redis\"",
+    /// In this process.
+    Memory = "memory",
+    /// In Redis, for several nodes together.
+    Redis = "redis"
+);
+
+choice!(
+    /// Which forwarding header a trusted proxy writes.
+    ForwardedHeader, "forwarding header", "\"auto\", \"x-forwarded-for\" or \"forwarded\"",
+    /// `X-Forwarded-For` where it is there, else `Forwarded`.
+    Auto = "auto",
+    /// `X-Forwarded-For` alone.
+    XForwardedFor = "x-forwarded-for",
+    /// `Forwarded` (RFC 7239) alone.
+    Forwarded = "forwarded"
+);
 
 choice!(
     /// Who may create uploads.
@@ -406,6 +429,18 @@ impl Cidr {
     /// What is wrong with the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         Self::read(&Raw::Text(text.to_owned()))
+    }
+
+    /// Every address of the machine itself.
+    pub(super) fn loopback() -> Vec<Self> {
+        let network = |network, prefix| Self { network, prefix };
+        vec![network(Ipv4Addr::new(127, 0, 0, 0).into(), 8), network(Ipv6Addr::LOCALHOST.into(), 128)]
+    }
+
+    /// How many bits of an address name the network.
+    #[must_use]
+    pub fn prefix(&self) -> u8 {
+        self.prefix
     }
 
     /// True when `address` lies in this network; an IPv4 address may come mapped into IPv6, as a socket that

@@ -32,7 +32,7 @@ pub fn granted(call: &Call<'_>, length: Option<u64>, known: Option<&Upload>) -> 
         length,
         content_types: &content_types(call, known),
     };
-    authorize(&call.realm.keys, &presented, call.house.clock.now().0)
+    authorize(&call.realm.keys.current(), &presented, call.house.clock.now().0)
 }
 
 /// Judge the grant that a creation presents.
@@ -47,7 +47,7 @@ pub fn may_create(call: &Call<'_>, length: Option<u64>) -> Result<Grant, Denied>
         length,
         content_types: &[],
     };
-    authorize_grant(&call.realm.keys, &presented, call.house.clock.now().0)
+    authorize_grant(&call.realm.keys.current(), &presented, call.house.clock.now().0)
 }
 
 /// [TUS-95] with `access = "grant"` every verb asks for a grant of the upload's own subject

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, Version};
 use salvo::http::ReqBody;
 
-use crate::{auth::Keyring, clock::Clock, engine::Engine, telemetry::Metrics, upload::Name};
+use crate::{auth::Keys, clock::Clock, engine::Engine, telemetry::Metrics, upload::Name};
 
 /// A base path, and what opens the uploads below it.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct Realm {
     /// Without a slash at the end, e.g. `/upload`.
     pub base_path: String,
     /// The secrets.
-    pub keys: Keyring,
+    pub keys: Keys,
     /// Who comes in.
     pub door: Door,
     /// Whether an owner may delete a complete upload.

@@ -58,7 +58,7 @@ fn every_key_can_be_set_by_the_environment() {
         let section = config.sections().into_iter().find(|s| s.name() == known.section).unwrap();
         let field = section.fields().iter().find(|f| f.key == known.key).unwrap();
         let shown = field.examples.first().map(|e| (*e).to_owned()).or(section.get(known.key)).unwrap();
-        let value = shown.trim_matches(['[', ']', '"']);
+        let value = shown.replace(['[', ']', '"'], "");
         let loaded = load(None, [(known.name.clone().into(), value.into())]).unwrap();
         assert_eq!(loaded.origin(known.section, known.key), &Place::Env(known.name));
     }
