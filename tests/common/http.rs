@@ -25,6 +25,18 @@ impl std::fmt::Debug for Answer {
 }
 
 impl Answer {
+    /// A head, with an empty body.
+    pub(crate) fn parse(head: &str) -> Self {
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
+        let status = status.unwrap_or_else(|| panic!("no status line: {head:?}"));
+        let headers = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        Self { status, headers, body: Vec::new() }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -132,14 +144,8 @@ impl Conn {
         };
         let head: Vec<u8> = self.unread.drain(..end).collect();
         let head = String::from_utf8(head).expect("a head is text");
-        let mut lines = head.lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
-        let status: u16 = status.unwrap_or_else(|| panic!("no status line: {head:?}"));
-        let headers: Vec<(String, String)> = lines
-            .filter_map(|line| line.split_once(':'))
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-            .collect();
-        let mut answer = Answer { status, headers, body: Vec::new() };
+        let mut answer = Answer::parse(&head);
+        let status = answer.status;
         assert_eq!(answer.header("transfer-encoding"), None, "answers of this server have a length: {head}");
         if !to_head && status >= 200 && status != 204 && status != 304 {
             let size: usize = answer.header("content-length").expect("a length").parse().expect("a number");

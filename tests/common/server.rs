@@ -21,6 +21,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(30);
 pub(crate) struct Setup {
     folder: Arc<tempfile::TempDir>,
     keys: Vec<(String, String)>,
+    namespace: Option<String>,
 }
 
 impl Setup {
@@ -35,7 +36,7 @@ impl Setup {
             ("LOG__LEVEL", "warn"),
         ];
         let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-        Self { folder: Arc::new(folder), keys }
+        Self { folder: Arc::new(folder), keys, namespace: None }
     }
 
     /// Set one key, e.g. `LIMITS__BODY_GAP`.
@@ -43,6 +44,13 @@ impl Setup {
     pub(crate) fn key(mut self, key: &str, value: impl ToString) -> Self {
         self.keys.retain(|(known, _)| known != key);
         self.keys.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Run the server in a named network namespace.
+    #[must_use]
+    pub(crate) fn within(mut self, namespace: &str) -> Self {
+        self.namespace = Some(namespace.to_owned());
         self
     }
 
@@ -67,7 +75,7 @@ impl Setup {
     /// Run the program; it may not be ready yet.
     pub(crate) fn spawn(&self) -> Starting {
         let log = File::options().create(true).append(true).open(self.log()).expect("the log opens");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+        let mut command = self.program();
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("PLIMSOLL_") {
                 command.env_remove(name);
@@ -81,6 +89,15 @@ impl Setup {
             .stdout(Stdio::piped())
             .stderr(log);
         Starting { child: command.spawn().expect("the server starts"), setup: self.clone() }
+    }
+
+    fn program(&self) -> Command {
+        let program = env!("CARGO_BIN_EXE_plimsoll");
+        let Some(namespace) = &self.namespace else { return Command::new(program) };
+        // `ip` becomes the program, so signals to our child reach it.
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace, program]);
+        command
     }
 
     /// Run the program and wait until it listens.

@@ -1,5 +1,6 @@
-//! Upload slots as an XMPP server mints them: v1 tokens of mod_http_upload_external.
+//! Upload slots as an XMPP server mints them: v1 tokens of mod_http_upload_external, JWTs of mod_http_file_share.
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as CODE};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 
 pub(crate) const SECRET: &str = "a secret that only tests know, of good length";
@@ -24,4 +25,13 @@ impl Slot {
         let path = format!("/upload/{name}");
         Self { target: format!("{path}?v={token}"), path, size }
     }
+}
+
+/// A signed JWT with these claims, a JSON object.
+pub(crate) fn jwt(claims: &str) -> String {
+    let head = CODE.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
+    let signed = format!("{head}.{}", CODE.encode(claims));
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length will do");
+    mac.update(signed.as_bytes());
+    format!("{signed}.{}", CODE.encode(mac.finalize().into_bytes()))
 }
