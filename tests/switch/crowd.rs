@@ -73,7 +73,8 @@ impl Plan {
                 let size = random.within(self.sizes.clone());
                 let cuts = self.cuts(size, &mut random);
                 let data = &pool[number * STEP..][..size as usize];
-                let upload = Upload::new(&format!("{}-{number}", self.name), data, token_life);
+                let upload =
+                    Upload::new(&format!("{}-{number}", self.name.replace(' ', "-")), data, token_life);
                 Phone::new(number, upload, cuts, Random::new(random.next()))
             })
             .collect()

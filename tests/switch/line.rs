@@ -70,7 +70,8 @@ impl Line {
             while self.unread.len() < size {
                 self.fill().await?;
             }
-            answer.body = self.unread.drain(..size).collect();
+            let rest = self.unread.split_off(size);
+            answer.body = std::mem::replace(&mut self.unread, rest);
         }
         Ok(answer)
     }
@@ -91,7 +92,7 @@ impl Line {
     }
 
     async fn fill(&mut self) -> io::Result<()> {
-        let mut piece = [0; 16 * 1024];
+        let mut piece = [0; 64 * 1024];
         match patiently(self.stream.read(&mut piece)).await? {
             0 => Err(ErrorKind::UnexpectedEof.into()),
             size => {

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     io,
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -79,8 +80,9 @@ enum Key {
 /// How a leg went.
 #[derive(Debug)]
 enum Leg {
-    /// The moment to switch is there, in the middle of a body or behind an acknowledged part.
-    Reached(Line),
+    /// The moment to switch is there: in the middle of a body, of which these bytes are not sent yet, or, where there
+    /// are none, behind an acknowledged part.
+    Reached(Line, Range<u64>),
     Complete,
     /// The server asked to come again.
     PutOff,
@@ -130,9 +132,9 @@ impl Phone {
         while !self.introduce(world).await {}
         for leg in 0..=self.cuts.len() {
             let until = self.cuts.get(leg).copied().unwrap_or(self.upload.size());
-            let line = loop {
+            let (line, rest) = loop {
                 match self.leg(world, until).await {
-                    Ok(Leg::Reached(line)) => break line,
+                    Ok(Leg::Reached(line, rest)) => break (line, rest),
                     Ok(Leg::Complete) => {
                         assert_eq!(leg, self.cuts.len(), "{} ended before its last switch", self.upload.path);
                         return;
@@ -145,11 +147,11 @@ impl Phone {
                 }
                 self.pause(50..250).await;
             };
-            self.switch(world, line).await;
+            self.switch(world, line, rest).await;
         }
     }
 
-    async fn pause(&mut self, ms: std::ops::Range<u64>) {
+    async fn pause(&mut self, ms: Range<u64>) {
         sleep(Duration::from_millis(self.random.within(ms))).await;
     }
 
@@ -247,7 +249,7 @@ impl Phone {
             let answer = line.answer().await?;
             return Ok(self.judge(dialect, end, &answer, line));
         }
-        Ok(Leg::Reached(line))
+        Ok(Leg::Reached(line, until..end))
     }
 
     /// The server lets the bytes come.
@@ -278,7 +280,7 @@ impl Phone {
             Some(Standing::At(offset)) => {
                 assert_eq!(offset, end, "{}: {answer:?}", self.upload.path);
                 self.acknowledge(offset);
-                Leg::Reached(line)
+                Leg::Reached(line, end..end)
             }
             Some(Standing::Wait | Standing::Denied) | None => Leg::PutOff,
         }
@@ -293,10 +295,7 @@ impl Phone {
             }
             let end = (at + self.random.within(SLICE / 2..SLICE)).min(until);
             let is_first = self.sent == 0;
-            add(&world.figures.sent, end - at);
-            add(&world.figures.sent_again, self.sent.min(end).saturating_sub(at));
-            self.sent = self.sent.max(end);
-            line.send(self.upload.part(at, end)).await?;
+            self.send_slice(world, line, at..end).await?;
             if is_first {
                 add(&world.figures.begun, 1);
                 let mut gate = world.gate.clone();
@@ -309,8 +308,15 @@ impl Phone {
         Ok(true)
     }
 
+    async fn send_slice(&mut self, world: &World, line: &mut Line, slice: Range<u64>) -> io::Result<()> {
+        add(&world.figures.sent, slice.end - slice.start);
+        add(&world.figures.sent_again, self.sent.min(slice.end).saturating_sub(slice.start));
+        self.sent = self.sent.max(slice.end);
+        line.send(self.upload.part(slice.start, slice.end)).await
+    }
+
     /// Leave this link for the other. In half of the cases the server hears nothing of it.
-    async fn switch(&mut self, world: &World, line: Line) {
+    async fn switch(&mut self, world: &World, mut line: Line, rest: Range<u64>) {
         let figures = &world.figures;
         match self.random.within(0..4) {
             0 => {
@@ -325,7 +331,12 @@ impl Phone {
                 add(&figures.silent, 1);
                 world.roads.remove(self.link, self.number).await;
                 self.has_address[self.link as usize] = false;
-                // Now its end cannot be told to the server; if ever, when this address comes back.
+                // A phone notices late: the kernel takes these bytes and cannot send them. If they arrive, and the
+                // socket's end behind them, then when this address comes back and another socket is long at work.
+                let blind = rest.start..(rest.start + self.random.within(0..4 * SLICE)).min(rest.end);
+                if !blind.is_empty() {
+                    let _ = self.send_slice(world, &mut line, blind).await;
+                }
                 drop(line);
             }
         }
