@@ -32,6 +32,10 @@ pub struct Metrics {
     writers: IntGauge,
     buffered: IntGauge,
     faults: IntCounterVec,
+    session_steps: IntCounterVec,
+    sessions: IntGauge,
+    network_changes: IntCounter,
+    graced: IntCounterVec,
 }
 
 impl fmt::Debug for Metrics {
@@ -160,6 +164,21 @@ impl Metrics {
                 "Failures of the server's own parts, by component; each is logged at error level.",
                 &["component"],
             )?,
+            session_steps: make.counters(
+                "session_steps_total",
+                "Steps of sessions: opened, joined, recovered, refreshed, ended, refused.",
+                &["step"],
+            )?,
+            sessions: make.gauge("sessions", "Sessions kept, as of the last cleanup.")?,
+            network_changes: make.counter(
+                "session_network_changes_total",
+                "Times that a session was seen at another address, network or agent than before.",
+            )?,
+            graced: make.counters(
+                "grace_total",
+                "Requests served with an expired token within its grace, by class of client.",
+                &["class"],
+            )?,
             registry: make.0,
         })
     }
@@ -260,6 +279,26 @@ impl Metrics {
         self.faults.with_label_values(&[component]).inc();
     }
 
+    /// A session took a step.
+    pub fn session(&self, step: &'static str) {
+        self.session_steps.with_label_values(&[step]).inc();
+    }
+
+    /// So many sessions are kept.
+    pub fn sessions(&self, count: u64) {
+        self.sessions.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A session was seen at another place.
+    pub fn network_changed(&self) {
+        self.network_changes.inc();
+    }
+
+    /// A request was served within the grace of its token.
+    pub fn graced(&self, class: &'static str) {
+        self.graced.with_label_values(&[class]).inc();
+    }
+
     /// The text exposition format, version 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {
@@ -347,6 +386,10 @@ mod tests {
         metrics.buffered(4096);
         metrics.buffered(-96);
         metrics.fault("ledger");
+        metrics.session("opened");
+        metrics.sessions(6);
+        metrics.network_changed();
+        metrics.graced("desktop");
         metrics
     }
 
@@ -375,6 +418,10 @@ mod tests {
             "plimsoll_open_writers 3",
             "plimsoll_buffered_bytes 4000",
             r#"plimsoll_faults_total{component="ledger"} 1"#,
+            r#"plimsoll_session_steps_total{step="opened"} 1"#,
+            "plimsoll_sessions 6",
+            "plimsoll_session_network_changes_total 1",
+            r#"plimsoll_grace_total{class="desktop"} 1"#,
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }
