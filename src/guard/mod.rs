@@ -5,6 +5,8 @@
 //!   wire ── address (it failed) ──> Guard::failed ──> banned now?
 //! ```
 
+pub mod rate;
+
 use std::{net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
