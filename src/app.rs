@@ -188,7 +188,7 @@ pub async fn serve(config: &Config, log: &LogHandle) -> Result<(), ServeError> {
         metrics: Arc::clone(&metrics),
         cors,
         public_url: config.server.public_url.as_ref().map(|url| url.as_str().to_owned()),
-        proxies: Proxies(config.server.trusted_proxies.clone()),
+        proxies: Proxies::new(config.server.trusted_proxies.clone(), config.server.forwarded_header),
         creations: Limiter::per_minute(config.tus.creations_per_minute),
         max_size: config.store.max_size.bytes(),
     });

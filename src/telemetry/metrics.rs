@@ -36,6 +36,10 @@ pub struct Metrics {
     sessions: IntGauge,
     network_changes: IntCounter,
     graced: IntCounterVec,
+    bans: IntCounter,
+    banned: IntGauge,
+    rate_limited: IntCounterVec,
+    unaudited: IntCounter,
 }
 
 impl fmt::Debug for Metrics {
@@ -179,6 +183,18 @@ impl Metrics {
                 "Requests served with an expired token within its grace, by class of client.",
                 &["class"],
             )?,
+            bans: make.counter("bans_total", "Addresses banned after too many failures.")?,
+            banned: make.gauge(
+                "banned_addresses",
+                "Addresses banned now, as of the last request; of those that this node counts in memory.",
+            )?,
+            rate_limited: make.counters(
+                "rate_limited_total",
+                "Requests refused because their address or their subject sends too many.",
+                &["by"],
+            )?,
+            unaudited: make
+                .counter("audit_lost_total", "Events that could not be written to the audit log.")?,
             registry: make.0,
         })
     }
@@ -299,6 +315,26 @@ impl Metrics {
         self.graced.with_label_values(&[class]).inc();
     }
 
+    /// An address was banned.
+    pub fn banned(&self) {
+        self.bans.inc();
+    }
+
+    /// So many addresses are banned.
+    pub fn banned_addresses(&self, count: usize) {
+        self.banned.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A request was one too many, of its `address` or its `subject`.
+    pub fn rate_limited(&self, by: &'static str) {
+        self.rate_limited.with_label_values(&[by]).inc();
+    }
+
+    /// An event is missing in the audit log.
+    pub fn audit_lost(&self) {
+        self.unaudited.inc();
+    }
+
     /// The text exposition format, version 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {
@@ -390,6 +426,10 @@ mod tests {
         metrics.sessions(6);
         metrics.network_changed();
         metrics.graced("desktop");
+        metrics.banned();
+        metrics.banned_addresses(6);
+        metrics.rate_limited("subject");
+        metrics.audit_lost();
         metrics
     }
 
@@ -422,6 +462,10 @@ mod tests {
             "plimsoll_sessions 6",
             "plimsoll_session_network_changes_total 1",
             r#"plimsoll_grace_total{class="desktop"} 1"#,
+            "plimsoll_bans_total 1",
+            "plimsoll_banned_addresses 6",
+            r#"plimsoll_rate_limited_total{by="subject"} 1"#,
+            "plimsoll_audit_lost_total 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }

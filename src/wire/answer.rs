@@ -48,8 +48,14 @@ pub fn location(call: &Call<'_>, upload: &Upload) -> String {
 }
 
 /// What RFC 3986 lets stand in a path as it is, but for the few that proxies and shells like to touch.
-const PATH: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b'+').remove(b'@');
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/')
+    .remove(b'+')
+    .remove(b'@');
 
 /// 201 without a body, or with JSON for those who ask for it by name.
 #[must_use]

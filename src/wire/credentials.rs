@@ -332,7 +332,8 @@ pub fn resume_token(
     until: Timestamp,
 ) -> Result<String, Fault> {
     let failed = |cause: &str| Fault::new(Component::Sessions, "making a fresh token", cause);
-    let (realm, path) = house.realm_of(covered.name.as_str()).ok_or_else(|| failed("its base path is gone"))?;
+    let (realm, path) =
+        house.realm_of(covered.name.as_str()).ok_or_else(|| failed("its base path is gone"))?;
     let claims = ResumeClaims {
         subject: session.subject.clone(),
         path: path.to_owned(),
@@ -350,11 +351,13 @@ pub fn resume_token(
 /// [SES-4] the session that a request names: `Some(None)` when what it names cannot be one
 #[must_use]
 pub fn named_session(headers: &HeaderMap, query: Option<&str>) -> Option<Option<SessionId>> {
-    let of_header = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
+    let of_header =
+        |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
     // A fresh token may stand there too.
     let token = of_header(X_SESSION_TOKEN).filter(|text| !text.contains('.'));
-    let parameter =
-        || query?.split('&').find_map(|pair| pair.strip_prefix("session_id=")).filter(|text| !text.is_empty());
+    let parameter = || {
+        query?.split('&').find_map(|pair| pair.strip_prefix("session_id=")).filter(|text| !text.is_empty())
+    };
     of_header(X_SESSION_ID).or(token).or_else(parameter).map(SessionId::parse)
 }
 
@@ -442,7 +445,9 @@ fn is_a_failure(why: &Denied) -> bool {
         | Denied::BadSignature { .. }
         | Denied::WrongPath { .. }
         | Denied::WrongSize { .. } => true,
-        Denied::Missing | Denied::LengthRequired | Denied::NotYetValid { .. } | Denied::Expired { .. } => false,
+        Denied::Missing | Denied::LengthRequired | Denied::NotYetValid { .. } | Denied::Expired { .. } => {
+            false
+        }
     }
 }
 
@@ -468,7 +473,9 @@ fn status_of(why: &Denied) -> (StatusCode, &'static str, Option<&'static str>) {
 pub async fn session_refused(house: &House, place: &Place, why: session::Refused) -> Reply {
     use session::Refused;
     let status = match why {
-        Refused::Missing | Refused::Malformed | Refused::Unknown | Refused::Expired => StatusCode::UNAUTHORIZED,
+        Refused::Missing | Refused::Malformed | Refused::Unknown | Refused::Expired => {
+            StatusCode::UNAUTHORIZED
+        }
         Refused::Foreign | Refused::Exhausted => StatusCode::FORBIDDEN,
     };
     house.metrics.session("refused");

@@ -16,8 +16,8 @@ use salvo::{
 use tracing::Instrument;
 
 use super::{
-    Call, House, body, content_range, cors, credentials::too_often, download, path, reply::Reply, session, tus,
-    visit::Visit, xep0363,
+    Call, House, body, content_range, cors, credentials::too_often, download, path, reply::Reply, session,
+    tus, visit::Visit, xep0363,
 };
 use crate::id;
 

@@ -158,7 +158,8 @@ impl House {
     #[must_use]
     pub fn place(&self, address: IpAddr, headers: &HeaderMap) -> Place {
         let address = address.to_canonical();
-        let agent = headers.get(http::header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let agent =
+            headers.get(http::header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
         let agent: String = agent.as_deref().unwrap_or_default().chars().take(LONGEST_AGENT).collect();
         let network = self.networks.class(address).to_owned();
         Place { address, network, class: self.agents.class(&agent), agent }
@@ -220,7 +221,12 @@ impl Call<'_> {
         }
         let public = self.house.public_url.as_deref().map(host_of);
         let forwarded = self.forwarded_origin.as_deref().map(host_of);
-        self.header(http::header::HOST).or(self.authority.as_deref()).into_iter().chain(forwarded).chain(public).collect()
+        self.header(http::header::HOST)
+            .or(self.authority.as_deref())
+            .into_iter()
+            .chain(forwarded)
+            .chain(public)
+            .collect()
     }
 
     /// A header's value as text; `None` when it is absent or not visible ASCII.

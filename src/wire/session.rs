@@ -49,7 +49,8 @@ impl Question<'_> {
             // [SES-34]
             _ => {
                 let detail = "this URL takes the methods that Allow lists";
-                return Reply::problem(StatusCode::METHOD_NOT_ALLOWED, "method", detail).with(header::ALLOW, allow);
+                return Reply::problem(StatusCode::METHOD_NOT_ALLOWED, "method", detail)
+                    .with(header::ALLOW, allow);
             }
         };
         match answered {
@@ -180,7 +181,8 @@ fn told_upload(covered: &Covered, uploads: &[Upload]) -> Value {
         Some(Phase::Gone(why)) => why.word(),
         Some(Phase::Receiving) | None => "incomplete",
     };
-    let filename = known.and_then(|upload| upload.about.filename.clone()).or_else(|| covered.filename.clone());
+    let filename =
+        known.and_then(|upload| upload.about.filename.clone()).or_else(|| covered.filename.clone());
     json!({
         "id": known.map(|upload| &upload.id.0),
         "path": covered.name.as_str(),

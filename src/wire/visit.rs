@@ -133,7 +133,10 @@ impl Visit {
 /// Put a fresh token on an answer.
 #[must_use]
 pub fn fresh_token(reply: Reply, token: &str, until: Timestamp) -> Reply {
-    reply.with(X_SESSION_TOKEN, token).with(X_SESSION_EXPIRES, until.http_date()).with(header::CACHE_CONTROL, "no-store")
+    reply
+        .with(X_SESSION_TOKEN, token)
+        .with(X_SESSION_EXPIRES, until.http_date())
+        .with(header::CACHE_CONTROL, "no-store")
 }
 
 /// A request with a good credential, on its way to a session.
@@ -175,7 +178,14 @@ impl Entry<'_> {
         let wait = !(self.is_plain && self.is_complete);
         let opened = self
             .keeper
-            .open(self.subject.clone(), self.upload.clone(), self.place.clone(), !self.is_complete, self.ends_by, wait)
+            .open(
+                self.subject.clone(),
+                self.upload.clone(),
+                self.place.clone(),
+                !self.is_complete,
+                self.ends_by,
+                wait,
+            )
             .await;
         match opened {
             Ok((id, session)) => {

@@ -14,8 +14,8 @@ use crate::{
     upload::{About, Kind, Name, Offset, Upload},
     wire::{
         Call, Create, Door,
-        body::{Announced, RequestSource, announced},
         answer::location,
+        body::{Announced, RequestSource, announced},
         credentials::{denied, may_create, was_created},
         path,
         reply::{Reply, UPLOAD_LENGTH},
@@ -105,12 +105,10 @@ async fn permitted(call: &Call<'_>, length: Option<u64>) -> Result<Grant, Reply>
             })?;
             Ok(Grant::of_url())
         }
-        Door::Files { .. } | Door::Slots => {
-            match may_create(call, length).await {
-                Ok(grant) => Ok(grant),
-                Err(why) => Err(denied(call, why, DIALECT).await),
-            }
-        }
+        Door::Files { .. } | Door::Slots => match may_create(call, length).await {
+            Ok(grant) => Ok(grant),
+            Err(why) => Err(denied(call, why, DIALECT).await),
+        },
     }
 }
 
