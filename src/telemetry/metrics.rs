@@ -6,7 +6,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// Every metric of the server. Counting is safe from any thread and never fails.
@@ -32,6 +33,8 @@ pub struct Metrics {
     writers: IntGauge,
     buffered: IntGauge,
     faults: IntCounterVec,
+    redis_degraded: IntGaugeVec,
+    redis_outages: IntCounterVec,
 }
 
 impl fmt::Debug for Metrics {
@@ -160,6 +163,16 @@ impl Metrics {
                 "Failures of the server's own parts, by component; each is logged at error level.",
                 &["component"],
             )?,
+            redis_degraded: make.gauges(
+                "redis_degraded",
+                "1 while a part goes on in memory because Redis is away, by part.",
+                &["part"],
+            )?,
+            redis_outages: make.counters(
+                "redis_outages_total",
+                "Times that a part began to go on in memory because Redis was away, by part.",
+                &["part"],
+            )?,
             registry: make.0,
         })
     }
@@ -260,6 +273,16 @@ impl Metrics {
         self.faults.with_label_values(&[component]).inc();
     }
 
+    /// A part goes on in memory because Redis is away, or no longer does.
+    pub fn redis_degraded(&self, part: &'static str, is_degraded: bool) {
+        self.redis_degraded.with_label_values(&[part]).set(i64::from(is_degraded));
+    }
+
+    /// A part began to go on in memory.
+    pub fn redis_outage(&self, part: &'static str) {
+        self.redis_outages.with_label_values(&[part]).inc();
+    }
+
     /// The text exposition format, version 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {
@@ -294,6 +317,10 @@ impl Maker {
 
     fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
         self.register(IntGauge::new(Self::name(name), help)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.register(IntGaugeVec::new(Opts::new(Self::name(name), help), labels)?)
     }
 
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
@@ -347,6 +374,8 @@ mod tests {
         metrics.buffered(4096);
         metrics.buffered(-96);
         metrics.fault("ledger");
+        metrics.redis_degraded("sessions", true);
+        metrics.redis_outage("sessions");
         metrics
     }
 
@@ -375,6 +404,8 @@ mod tests {
             "plimsoll_open_writers 3",
             "plimsoll_buffered_bytes 4000",
             r#"plimsoll_faults_total{component="ledger"} 1"#,
+            r#"plimsoll_redis_degraded{part="sessions"} 1"#,
+            r#"plimsoll_redis_outages_total{part="sessions"} 1"#,
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }
