@@ -60,6 +60,8 @@ pub enum Step<'a> {
         subject: Option<&'a str>,
         /// Whether the upload is incomplete.
         is_open: bool,
+        /// Whether an upload may be covered that was not before.
+        covers_more: bool,
     },
     /// Have a fresh token.
     Refresh {
@@ -191,8 +193,12 @@ impl Keeper {
             let mut token = None;
             match step {
                 Step::See => {}
-                Step::Join { upload, subject, is_open } => {
-                    if !is_of(&session, *subject) || !session.cover(upload.clone(), self.policy.max_uploads) {
+                Step::Join { upload, subject, is_open, covers_more } => {
+                    let is_welcome = *covers_more || session.covered(&upload.name).is_some();
+                    if !is_welcome
+                        || !is_of(&session, *subject)
+                        || !session.cover(upload.clone(), self.policy.max_uploads)
+                    {
                         return Err(Refused::Foreign.into());
                     }
                     session.is_open |= is_open;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     auth::{
-        BearerRules, Carrier, Denied, Grant, Presented, ResumeClaims, Scheme, authorize, authorize_grant,
+        Carrier, Denied, Grant, Presented, ResumeClaims, Scheme, authorize, authorize_grant,
         authorize_owner, mint_resume,
     },
     clock::Timestamp,
@@ -152,7 +152,8 @@ async fn consider(
 fn judge(call: &Call<'_>, length: Option<u64>, known: Option<&Upload>) -> Result<Grant, Denied> {
     let types = content_types(call, known);
     let hosts = call.hosts();
-    let presented = presented(call, length, &types, &hosts);
+    let header = |name: &str| joined(&call.headers, name);
+    let presented = presented(call, length, &types, &hosts, &header);
     let (keys, now) = (call.realm.keys.current(), call.house.clock.now().0);
     if call.realm.door == Door::Slots {
         return authorize(&keys, &call.house.bearer, &presented, now);
@@ -178,6 +179,7 @@ fn presented<'a>(
     length: Option<u64>,
     content_types: &'a [&'a str],
     hosts: &'a [&'a str],
+    header: &'a (dyn Fn(&str) -> Option<String> + Sync),
 ) -> Presented<'a> {
     Presented {
         path: &call.path,
@@ -186,10 +188,16 @@ fn presented<'a>(
         session_token: call.headers.get(X_SESSION_TOKEN).map(http::HeaderValue::as_bytes),
         raw_path: &call.raw_path,
         hosts,
-        headers: &call.headers,
+        header,
         length,
         content_types,
     }
+}
+
+/// All values of a header, as one.
+fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
+    let values: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect();
+    (!values.is_empty()).then(|| values.join(","))
 }
 
 /// The candidates for the media type that a v2 token signs.
@@ -301,6 +309,8 @@ fn by_credential(call: &Call<'_>, grant: &Grant, name: &Name, ends_by: Option<Ti
         },
         subject: grant.subject.clone(),
         named: named_session(&call.headers, call.query.as_deref()).flatten(),
+        // [SES-15] a fresh token opens no further session, or neither would ever end
+        may_open: grant.scheme != Scheme::Resume,
         ends_by,
     }
 }
@@ -367,7 +377,8 @@ pub fn named_session(headers: &HeaderMap, query: Option<&str>) -> Option<Option<
 /// Why it is none.
 pub async fn may_create(call: &Call<'_>, length: Option<u64>) -> Result<Grant, NotGranted> {
     let hosts = call.hosts();
-    let presented = presented(call, length, &[], &hosts);
+    let header = |name: &str| joined(&call.headers, name);
+    let presented = presented(call, length, &[], &hosts, &header);
     // [SES-18] neither a session nor time lets anybody create
     let grant = authorize_grant(&call.realm.keys.current(), &presented, call.house.clock.now().0)
         .map_err(NotGranted::Denied)?;

@@ -36,7 +36,7 @@ use http::{HeaderMap, Method, Version};
 use salvo::http::ReqBody;
 
 use crate::{
-    auth::{BearerRules, Keys},
+    auth::{self, Keys},
     clock::Clock,
     engine::Engine,
     guard::Guard,
@@ -135,7 +135,7 @@ pub struct House {
     /// Time after a token's expiry.
     pub grace: Grace,
     /// How ejabberd's Bearer tokens are dated.
-    pub bearer: BearerRules,
+    pub bearer: auth::Rules,
     /// Bans and rates.
     pub guard: Arc<dyn Guard>,
     /// Names of networks.

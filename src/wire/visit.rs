@@ -44,6 +44,8 @@ pub enum Admitted {
         subject: Option<String>,
         /// The session that the request names, if that can be one.
         named: Option<SessionId>,
+        /// Whether it opens and joins sessions, or is only seen in one that covers its upload already.
+        may_open: bool,
         /// When a session that is opened now has to end, where grace let the request in.
         ends_by: Option<Timestamp>,
     },
@@ -99,12 +101,12 @@ impl Visit {
         let is_complete = seen.as_ref().is_some_and(|seen| seen.is_complete);
         let (id, expires_at, fresh) = match admitted {
             Admitted::Session { id, expires_at, fresh } => (id, expires_at, fresh),
-            Admitted::Credential { mut upload, subject, named, ends_by } => {
+            Admitted::Credential { mut upload, subject, named, may_open, ends_by } => {
                 if let Some(seen) = &seen {
                     upload.name = seen.name.clone();
                     upload.id = Some(seen.id.clone());
                 }
-                let entry = Entry { keeper, house, upload, subject, place, is_complete, is_plain, ends_by };
+                let entry = Entry { keeper, house, upload, subject, place, is_complete, is_plain, may_open, ends_by };
                 match entry.session(named).await {
                     Some((id, expires_at)) => (id, expires_at, None),
                     None => return reply,
@@ -122,8 +124,8 @@ impl Visit {
         if is_plain {
             reply = reply.with(X_UPLOAD_TYPE, "legacy-xmpp");
         }
-        // [SES-11]
-        match fresh {
+        // [SES-11] what is complete needs none
+        match fresh.filter(|_| !is_complete) {
             Some((token, until)) => fresh_token(reply, &token, until),
             None => reply,
         }
@@ -148,6 +150,7 @@ struct Entry<'a> {
     place: Place,
     is_complete: bool,
     is_plain: bool,
+    may_open: bool,
     ends_by: Option<Timestamp>,
 }
 
@@ -162,6 +165,7 @@ impl Entry<'_> {
                 upload: self.upload.clone(),
                 subject: self.subject.as_deref(),
                 is_open: !self.is_complete,
+                covers_more: self.may_open,
             };
             match self.keeper.step(id, &step, &self.place).await {
                 Ok(changed) => {
@@ -173,6 +177,9 @@ impl Entry<'_> {
                 Err(Trouble::Refused(Refused::Missing | Refused::Malformed | Refused::Exhausted)) => {}
                 Err(Trouble::Fault(fault)) => return self.without(&fault),
             }
+        }
+        if !self.may_open {
+            return None;
         }
         // Nobody has to go on with a complete plain PUT, so its client need not wait for the session's sync.
         let wait = !(self.is_plain && self.is_complete);
