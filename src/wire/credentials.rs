@@ -4,7 +4,7 @@ use http::{StatusCode, header};
 
 use super::{Access, Call, Door, reply::Reply};
 use crate::{
-    auth::{Carrier, Denied, Grant, Presented, authorize, authorize_grant},
+    auth::{Carrier, Denied, Grant, Presented, Rules, authorize, authorize_grant},
     clock::Timestamp,
     upload::{About, Upload},
 };
@@ -31,8 +31,9 @@ pub fn granted(call: &Call<'_>, length: Option<u64>, known: Option<&Upload>) -> 
         authorization: call.headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes),
         length,
         content_types: &content_types(call, known),
+        ..Presented::nothing()
     };
-    authorize(&call.realm.keys.current(), &presented, call.house.clock.now().0)
+    authorize(&call.realm.keys.current(), &Rules::default(), &presented, call.house.clock.now().0)
 }
 
 /// Judge the grant that a creation presents.
@@ -45,7 +46,7 @@ pub fn may_create(call: &Call<'_>, length: Option<u64>) -> Result<Grant, Denied>
         query: call.query.as_deref(),
         authorization: call.headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes),
         length,
-        content_types: &[],
+        ..Presented::nothing()
     };
     authorize_grant(&call.realm.keys.current(), &presented, call.house.clock.now().0)
 }

@@ -118,7 +118,7 @@ async fn head(call: Call<'_>) -> Reply {
     if let Err(why) = &grant
         && !may_begin(&call)
     {
-        return denied(&call, *why, DIALECT);
+        return denied(&call, why.clone(), DIALECT);
     }
     let upload = match call.house.engine.state(&call.name, grant.is_ok()).await {
         Ok(upload) => upload,
