@@ -6,7 +6,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// Every metric of the server. Counting is safe from any thread and never fails.
@@ -36,6 +37,8 @@ pub struct Metrics {
     banned: IntGauge,
     rate_limited: IntCounterVec,
     unaudited: IntCounter,
+    redis_degraded: IntGaugeVec,
+    redis_outages: IntCounterVec,
 }
 
 impl fmt::Debug for Metrics {
@@ -176,6 +179,16 @@ impl Metrics {
             )?,
             unaudited: make
                 .counter("audit_lost_total", "Events that could not be written to the audit log.")?,
+            redis_degraded: make.gauges(
+                "redis_degraded",
+                "1 while a part goes on in memory because Redis is away, by part.",
+                &["part"],
+            )?,
+            redis_outages: make.counters(
+                "redis_outages_total",
+                "Times that a part began to go on in memory because Redis was away, by part.",
+                &["part"],
+            )?,
             registry: make.0,
         })
     }
@@ -296,6 +309,16 @@ impl Metrics {
         self.unaudited.inc();
     }
 
+    /// A part goes on in memory because Redis is away, or no longer does.
+    pub fn redis_degraded(&self, part: &'static str, is_degraded: bool) {
+        self.redis_degraded.with_label_values(&[part]).set(i64::from(is_degraded));
+    }
+
+    /// A part began to go on in memory.
+    pub fn redis_outage(&self, part: &'static str) {
+        self.redis_outages.with_label_values(&[part]).inc();
+    }
+
     /// The text exposition format, version 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {
@@ -330,6 +353,10 @@ impl Maker {
 
     fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
         self.register(IntGauge::new(Self::name(name), help)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.register(IntGaugeVec::new(Opts::new(Self::name(name), help), labels)?)
     }
 
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
@@ -387,6 +414,8 @@ mod tests {
         metrics.banned_addresses(6);
         metrics.rate_limited("subject");
         metrics.audit_lost();
+        metrics.redis_degraded("sessions", true);
+        metrics.redis_outage("sessions");
         metrics
     }
 
@@ -419,6 +448,8 @@ mod tests {
             "plimsoll_banned_addresses 6",
             r#"plimsoll_rate_limited_total{by="subject"} 1"#,
             "plimsoll_audit_lost_total 1",
+            r#"plimsoll_redis_degraded{part="sessions"} 1"#,
+            r#"plimsoll_redis_outages_total{part="sessions"} 1"#,
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }
