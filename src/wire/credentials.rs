@@ -20,10 +20,11 @@ use super::{
 };
 use crate::{
     auth::{
-        Carrier, Denied, Grant, Presented, ResumeClaims, Scheme, authorize, authorize_grant,
-        authorize_owner, mint_resume,
+        Carrier, Denied, Grant, Presented, ResumeClaims, Scheme, authorize, authorize_grant, authorize_owner,
+        mint_resume,
     },
     clock::Timestamp,
+    engine::Error,
     fault::{Component, Fault},
     guard::Stopped,
     network::AgentClass,
@@ -138,13 +139,27 @@ async fn consider(
     // [SES-40]
     let Some((expired_at, grant)) = expired else { return Err(refused) };
     let now = call.house.clock.now();
-    match call.house.grace.until(call.place.class, known, expired_at, now) {
+    let looked_up = match known {
+        Some(_) => None,
+        None => call.house.engine.find(&call.name).await.map_err(of_engine)?,
+    };
+    match call.house.grace.until(call.place.class, known.or(looked_up.as_ref()), expired_at, now) {
         Some(_) => Ok(Admission::Grace {
             grant: bound(call, (**grant).clone()).await?,
             class: call.place.class,
             ends_by: call.house.grace.last(expired_at),
         }),
         None => Err(refused),
+    }
+}
+
+/// Looking up refuses nothing; only a fault can come of it.
+fn of_engine(error: Error) -> NotGranted {
+    match error {
+        Error::Fault(fault) => NotGranted::Fault(fault),
+        Error::Refused(refusal) => {
+            NotGranted::Fault(Fault::new(Component::Ledger, "finding an upload", refusal))
+        }
     }
 }
 
@@ -196,7 +211,8 @@ fn presented<'a>(
 
 /// All values of a header, as one.
 fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
-    let values: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect();
+    let values: Vec<_> =
+        headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect();
     (!values.is_empty()).then(|| values.join(","))
 }
 
@@ -249,6 +265,9 @@ impl From<session::Refused> for NotGranted {
 }
 
 async fn admit(call: &Call<'_>, admission: Admission, known: Option<&Upload>) -> Result<Grant, NotGranted> {
+    if let Some(upload) = known {
+        call.visit.saw(upload);
+    }
     match admission {
         Admission::Url => Ok(Grant::of_url()),
         Admission::Credential(grant) => {
@@ -342,11 +361,10 @@ pub fn resume_token(
     until: Timestamp,
 ) -> Result<String, Fault> {
     let failed = |cause: &str| Fault::new(Component::Sessions, "making a fresh token", cause);
-    let (realm, path) =
-        house.realm_of(covered.name.as_str()).ok_or_else(|| failed("its base path is gone"))?;
+    let (realm, _) = house.realm_of(covered.name.as_str()).ok_or_else(|| failed("its base path is gone"))?;
     let claims = ResumeClaims {
         subject: session.subject.clone(),
-        path: path.to_owned(),
+        path: covered.name.0.clone(),
         size: covered.size,
         max_size: covered.max_size,
         filename: covered.filename.clone(),

@@ -106,7 +106,8 @@ impl Visit {
                     upload.name = seen.name.clone();
                     upload.id = Some(seen.id.clone());
                 }
-                let entry = Entry { keeper, house, upload, subject, place, is_complete, is_plain, may_open, ends_by };
+                let entry =
+                    Entry { keeper, house, upload, subject, place, is_complete, is_plain, may_open, ends_by };
                 match entry.session(named).await {
                     Some((id, expires_at)) => (id, expires_at, None),
                     None => return reply,
@@ -165,9 +166,11 @@ impl Entry<'_> {
                 upload: self.upload.clone(),
                 subject: self.subject.as_deref(),
                 is_open: !self.is_complete,
-                covers_more: self.may_open,
+                covers_more: self.may_open && self.ends_by.is_none(),
             };
             match self.keeper.step(id, &step, &self.place).await {
+                // [SES-42] grace leads into no session that outlives its ceiling
+                Ok(changed) if self.ends_by.is_some_and(|by| changed.session.expires_at > by) => {}
                 Ok(changed) => {
                     self.house.record_step("session-joined", &changed.session, changed.moved.as_ref());
                     return Some((id.clone(), changed.session.expires_at));
