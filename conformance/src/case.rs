@@ -24,11 +24,13 @@ pub enum Profile {
     Tus,
     /// One upload through several dialects: `protocol-spec/one-upload.md`.
     Cross,
+    /// Sessions, recovery and grace: `protocol-spec/session.md`.
+    Session,
 }
 
 impl Profile {
     /// Every profile, in the order of the report.
-    pub const ALL: [Self; 4] = [Self::Xep0363, Self::ContentRange, Self::Tus, Self::Cross];
+    pub const ALL: [Self; 5] = [Self::Xep0363, Self::ContentRange, Self::Tus, Self::Cross, Self::Session];
 
     /// The name used on the command line and in reports.
     pub fn name(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Profile {
             Self::ContentRange => "content-range",
             Self::Tus => "tus",
             Self::Cross => "cross",
+            Self::Session => "session",
         }
     }
 }
@@ -57,6 +60,33 @@ pub enum Need {
     GrantedAccess,
     /// The command line says how soon the target forgets an unfinished upload.
     ShortExpiry,
+    /// The command line says this of sessions.
+    Session(Condition),
+}
+
+/// What the command line can say of sessions, grace and guards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// Requests can come from two addresses.
+    TwoAddresses,
+    /// The target believes the forwarding headers of the suite.
+    TrustedProxy,
+    /// It does not.
+    UntrustedPeer,
+    /// Sessions end so soon that a case can wait for it.
+    ShortSession,
+    /// Grace has its usual windows.
+    Grace,
+    /// The ceiling of grace is lower than usual.
+    LowCeiling,
+    /// There is no grace.
+    NoGrace,
+    /// Addresses are banned, and the suite can invent some.
+    Ban,
+    /// Requests of an address are limited, and the suite can invent some.
+    AddressRate,
+    /// Requests of a subject are limited, and the suite can invent addresses.
+    SubjectRate,
 }
 
 /// How long a case may take before it counts as failed.
@@ -70,6 +100,8 @@ pub enum Allowance {
     HeaderTimeout,
     /// That, and the life of an unfinished upload at the target.
     Expiry,
+    /// That, and the life of a session.
+    SessionAge,
 }
 
 /// One check, and the requirements that it proves.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use clap::{Parser, ValueEnum};
 use crate::case::{Case, Failure, Profile};
 use crate::ctx::Ctx;
 use crate::report::Report;
+use crate::session::SessionTarget;
 use crate::tus::{Issuer, TusTarget};
 use crate::{profiles, runner, token};
 
@@ -53,6 +55,35 @@ struct Args {
     /// they are few.
     #[arg(long, value_name = "SECONDS")]
     expires: Option<u64>,
+    /// Path of the target's session resource.
+    #[arg(long, default_value = "/session")]
+    session_path: String,
+    /// An address of this machine, beside the usual one, from which the target can be reached: for what a change of
+    /// address does.
+    #[arg(long, value_name = "ADDRESS")]
+    other_address: Option<IpAddr>,
+    /// The target believes what the suite writes into X-Forwarded-For and Forwarded. The invented addresses are of
+    /// 198.18.0.0/15 and fd00::/8, which it must neither trust nor let pass unlimited.
+    #[arg(long)]
+    trusted_proxy: bool,
+    /// Seconds after which the target ends a session. The case that waits for it needs a target where they are few.
+    #[arg(long, value_name = "SECONDS")]
+    session_max_age: Option<u64>,
+    /// The target gives expired tokens no grace.
+    #[arg(long)]
+    no_grace: bool,
+    /// The target's ceiling of grace in seconds, where it is below the windows of 12 and 24 hours.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(120..43_200), conflicts_with = "no_grace")]
+    grace_ceiling: Option<u32>,
+    /// The target bans an address after so many failures, but not the suite's own. Needs --trusted-proxy.
+    #[arg(long, value_name = "N", requires = "trusted_proxy")]
+    ban_after: Option<u32>,
+    /// The target lets an address, but for the suite's own, send so many requests in a minute. Needs --trusted-proxy.
+    #[arg(long, value_name = "N", requires = "trusted_proxy")]
+    requests_per_minute: Option<u32>,
+    /// The target lets a subject send so many requests in a minute. Needs --trusted-proxy.
+    #[arg(long, value_name = "N", requires = "trusted_proxy")]
+    subject_requests_per_minute: Option<u32>,
     /// Count a requirement as failed when the target does not announce what it rests on.
     #[arg(long)]
     all_extensions: bool,
@@ -161,6 +192,17 @@ async fn execute(args: Args, out: &mut impl Write) -> Result<bool, UsageError> {
         expires: args.expires.map(Duration::from_secs),
         ..TusTarget::default()
     };
+    let session = SessionTarget {
+        path: format!("{prefix}{}", normal_base(&args.session_path)),
+        other_address: args.other_address,
+        is_trusted_proxy: args.trusted_proxy,
+        max_age: args.session_max_age.map(Duration::from_secs),
+        has_grace: !args.no_grace,
+        grace_ceiling: args.grace_ceiling.map(|seconds| Duration::from_secs(seconds.into())),
+        ban_after: args.ban_after,
+        requests_per_minute: args.requests_per_minute,
+        subject_requests_per_minute: args.subject_requests_per_minute,
+    };
     let mut ctx = Ctx {
         authority,
         base: format!("{prefix}{}", normal_base(&args.base_path)),
@@ -168,6 +210,7 @@ async fn execute(args: Args, out: &mut impl Write) -> Result<bool, UsageError> {
         body_gap: Duration::from_secs(args.body_gap),
         header_timeout: Duration::from_secs(args.header_timeout),
         tus,
+        session,
     };
     if let Err(failure) = ctx.connect().await {
         return Err(UsageError::Unreachable(ctx.authority, failure.to_string()));

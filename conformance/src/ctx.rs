@@ -1,13 +1,15 @@
 //! What a case knows about the target, and the slots it invents there.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
 use crate::case::{Failure, within};
 use crate::http::{Answer, Request, Wire, plain};
+use crate::session::{Place, SessionTarget};
 use crate::token::{self, Claims};
 use crate::tus::TusTarget;
 
@@ -35,6 +37,8 @@ pub struct Ctx {
     pub header_timeout: Duration,
     /// What is known of the target as a tus server.
     pub tus: TusTarget,
+    /// What is known of its sessions.
+    pub session: SessionTarget,
 }
 
 /// A place for one upload.
@@ -146,9 +150,23 @@ impl Ctx {
 
     /// One request on a connection of its own.
     pub async fn send(&self, request: &Request) -> Result<Answer, Failure> {
+        self.send_from(Place::Usual, request).await
+    }
+
+    /// One request on a connection of its own, from a given place.
+    pub async fn send_from(&self, place: Place, request: &Request) -> Result<Answer, Failure> {
         let what = format!("an answer to {}", request.method());
         within(EXCHANGE_LIMIT, &what, async {
-            plain::exchange(self.stream().await?, &self.authority, request).await
+            match place {
+                Place::Usual => plain::exchange(self.stream().await?, &self.authority, request).await,
+                Place::Socket(address) => {
+                    plain::exchange(self.stream_from(address).await?, &self.authority, request).await
+                }
+                Place::Forwarded(address) => {
+                    let request = request.clone().header("X-Forwarded-For", address);
+                    plain::exchange(self.stream().await?, &self.authority, &request).await
+                }
+            }
         })
         .await
     }
@@ -161,6 +179,21 @@ impl Ctx {
     async fn stream(&self) -> Result<TcpStream, Failure> {
         within(CONNECT_LIMIT, "a connection", async {
             let stream = TcpStream::connect(&self.authority).await?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        })
+        .await
+    }
+
+    async fn stream_from(&self, address: IpAddr) -> Result<TcpStream, Failure> {
+        within(CONNECT_LIMIT, "a connection", async {
+            let target = lookup_host(&self.authority)
+                .await?
+                .find(|target| target.is_ipv4() == address.is_ipv4())
+                .ok_or_else(|| Failure::because(format_args!("{address} cannot reach the target")))?;
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            socket.bind((address, 0).into())?;
+            let stream = socket.connect(target).await?;
             stream.set_nodelay(true)?;
             Ok(stream)
         })
@@ -225,6 +258,7 @@ mod tests {
             body_gap: Duration::from_secs(60),
             header_timeout: Duration::from_secs(30),
             tus: TusTarget::default(),
+            session: SessionTarget::default(),
         }
     }
 

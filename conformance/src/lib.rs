@@ -22,5 +22,6 @@ pub mod http;
 pub mod profiles;
 pub mod report;
 pub mod runner;
+pub mod session;
 pub mod token;
 pub mod tus;

@@ -32,7 +32,7 @@ pub async fn run(ctx: Arc<Ctx>, cases: Vec<(Profile, Case)>, jobs: usize, timeou
     let mut places = BTreeMap::new();
     let mut results: BTreeMap<usize, Fate> = BTreeMap::new();
     for (index, (_, case)) in cases.iter().enumerate() {
-        if let Some(missing) = ctx.tus.missing(case.needs) {
+        if let Some(missing) = ctx.missing(case.needs) {
             results.insert(index, Fate::NotAnnounced(missing));
             continue;
         }
@@ -42,12 +42,15 @@ pub async fn run(ctx: Arc<Ctx>, cases: Vec<(Profile, Case)>, jobs: usize, timeou
             Allowance::BodyGap => timeout + ctx.body_gap,
             Allowance::HeaderTimeout => timeout + ctx.header_timeout,
             Allowance::Expiry => timeout + ctx.tus.expires.unwrap_or_default(),
+            Allowance::SessionAge => timeout + ctx.session.max_age.unwrap_or_default(),
         };
         let handle = running.spawn(async move {
             // A case that mostly waits takes no place from those that work.
             let _place = match case.allowance {
                 Allowance::Standard => gate.acquire().await.ok(),
-                Allowance::BodyGap | Allowance::HeaderTimeout | Allowance::Expiry => None,
+                Allowance::BodyGap | Allowance::HeaderTimeout | Allowance::Expiry | Allowance::SessionAge => {
+                    None
+                }
             };
             within(limit, "the case to end", (case.run)(&ctx)).await
         });
@@ -98,6 +101,7 @@ impl Fate {
 mod tests {
     use super::*;
     use crate::case::{CaseResult, Need, case};
+    use crate::session::SessionTarget;
     use crate::tus::TusTarget;
 
     async fn passes(_: &Ctx) -> CaseResult {
@@ -121,6 +125,7 @@ mod tests {
             body_gap: Duration::ZERO,
             header_timeout: Duration::ZERO,
             tus: TusTarget::default(),
+            session: SessionTarget::default(),
         };
         let cases = cases.into_iter().map(|case| (Profile::Xep0363, case)).collect();
         run(Arc::new(ctx), cases, 2, Duration::from_millis(50)).await

@@ -8,7 +8,8 @@
 //! | v2 | `path` NUL `length` NUL `content-type` | lowercase hex |
 //! | bearer | claims about slot, name, size, type and expiry | a JWT, HS256 |
 //!
-//! A [`Grant`] to create tus uploads is a JWT as well, of another scope.
+//! A [`Grant`] to create tus uploads is a JWT as well, of another scope. [`ejabberd`] and [`sigv4`] have forms of their
+//! own, which sign less or more than the path below the base path.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,13 +21,25 @@ use sha2::Sha256;
 use crate::case::Failure;
 use crate::clock;
 
-fn hex_mac(secret: &[u8], parts: &[&[u8]]) -> Result<String, Failure> {
+pub mod ejabberd;
+pub mod sigv4;
+
+fn mac(secret: &[u8], parts: &[&[u8]]) -> Result<Vec<u8>, Failure> {
     let mut mac =
         Hmac::<Sha256>::new_from_slice(secret).map_err(|_| Failure::because("the secret is no HMAC key"))?;
     for part in parts {
         mac.update(part);
     }
-    Ok(mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(mac.finalize().into_bytes().to_vec())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The HMAC-SHA256 of these parts, one behind the other, in lowercase hex.
+pub fn hex_mac(secret: &[u8], parts: &[&[u8]]) -> Result<String, Failure> {
+    Ok(hex(&mac(secret, parts)?))
 }
 
 /// The `v=` parameter: mod_http_upload_external, ejabberd's `external_secret`. `size` in bytes.
@@ -130,10 +143,8 @@ impl Grant {
 pub fn sign_json(secret: &[u8], claims: &str) -> Result<String, Failure> {
     let header = URL_SAFE_NO_PAD.encode(r#"{"typ":"JWT","alg":"HS256"}"#);
     let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(secret).map_err(|_| Failure::because("the secret is no HMAC key"))?;
-    mac.update(message.as_bytes());
-    Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())))
+    let signature = mac(secret, &[message.as_bytes()])?;
+    Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
 #[cfg(test)]

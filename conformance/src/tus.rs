@@ -60,28 +60,30 @@ pub struct Announcement {
 impl TusTarget {
     /// What the target would have to announce for these needs, if anything.
     pub fn missing(&self, needs: &[Need]) -> Option<String> {
-        needs.iter().find(|need| !self.meets(**need)).map(|need| match need {
-            Need::Extension(name) => format!("Tus-Extension lacks {name}"),
-            Need::MaxSize => "there is no Tus-Max-Size".to_owned(),
-            Need::OpenCreation => "no --creations-per-minute".to_owned(),
-            Need::GrantedCreation => "no grant of the suite's own".to_owned(),
-            Need::GrantedAccess => "no --tus-access grant".to_owned(),
-            Need::ShortExpiry => "no --expires".to_owned(),
-        })
+        needs.iter().find_map(|need| self.lacks(*need))
     }
 
-    fn meets(&self, need: Need) -> bool {
-        match need {
-            Need::Extension(name) => self.takes_all_for_granted || self.announces(name),
-            Need::MaxSize => self.takes_all_for_granted || self.announced.max_size.is_some(),
-            Need::OpenCreation => self.creations_per_minute.is_some(),
-            Need::GrantedCreation => {
-                self.creations_per_minute.is_none()
-                    && self.grant.as_ref().is_some_and(|(_, issuer)| *issuer == Issuer::Suite)
+    fn lacks(&self, need: Need) -> Option<String> {
+        let (is_met, missing) = match need {
+            Need::Extension(name) => {
+                let is_met = self.takes_all_for_granted || self.announces(name);
+                return (!is_met).then(|| format!("Tus-Extension lacks {name}"));
             }
-            Need::GrantedAccess => self.grant_for_all,
-            Need::ShortExpiry => self.expires.is_some(),
-        }
+            Need::MaxSize => {
+                (self.takes_all_for_granted || self.announced.max_size.is_some(), "there is no Tus-Max-Size")
+            }
+            Need::OpenCreation => (self.creations_per_minute.is_some(), "no --creations-per-minute"),
+            Need::GrantedCreation => (
+                self.creations_per_minute.is_none()
+                    && self.grant.as_ref().is_some_and(|(_, issuer)| *issuer == Issuer::Suite),
+                "no grant of the suite's own",
+            ),
+            Need::GrantedAccess => (self.grant_for_all, "no --tus-access grant"),
+            Need::ShortExpiry => (self.expires.is_some(), "no --expires"),
+            // Not for this side to say.
+            Need::Session(_) => return None,
+        };
+        (!is_met).then(|| missing.to_owned())
     }
 
     /// Whether Tus-Extension names it.
@@ -305,7 +307,7 @@ pub fn expect_not_created(answer: &Answer) -> CaseResult {
 }
 
 /// The path and query of a Location, which may be relative to the URL it was created at (RFC 3986 section 5).
-fn resolve(base: &str, location: &str) -> Result<String, Failure> {
+pub(crate) fn resolve(base: &str, location: &str) -> Result<String, Failure> {
     let wrong = || Failure::new("a URL in Location", location);
     if location.starts_with("//") || location.contains("://") {
         let absolute =

@@ -32,12 +32,13 @@ fn rows(page: &str, prefix: &str) -> BTreeMap<String, Row> {
     rows
 }
 
-fn pages() -> [(Profile, BTreeMap<String, Row>); 4] {
+fn pages() -> [(Profile, BTreeMap<String, Row>); 5] {
     [
         (Profile::Xep0363, rows("xep-0363.md", "XEP")),
         (Profile::ContentRange, rows("content-range.md", "CRG")),
         (Profile::Tus, rows("tus-1.0.md", "TUS")),
         (Profile::Cross, rows("one-upload.md", "DIA")),
+        (Profile::Session, rows("session.md", "SES")),
     ]
 }
 

@@ -40,9 +40,9 @@ pub async fn put(mut call: Call<'_>) -> Reply {
         Ok(known) => known,
         Err(error) => return answer(&call, Err(error)),
     };
-    let grant = match granted(&call, claimed, known.as_ref()) {
+    let grant = match granted(&call, claimed, known.as_ref()).await {
         Ok(grant) => grant,
-        Err(why) => return denied(&call, why, DIALECT),
+        Err(why) => return denied(&call, why, DIALECT).await,
     };
     let order = Order {
         name: call.name.clone(),
@@ -59,6 +59,11 @@ pub async fn put(mut call: Call<'_>) -> Reply {
     };
     let source = RequestSource::new(std::mem::take(&mut call.body), &call.headers, call.version);
     let outcome = call.house.engine.write(order, Box::pin(source)).await;
+    if let Err(Error::Refused(_)) = outcome
+        && let Ok(Some(upload)) = call.house.engine.find(&call.name).await
+    {
+        call.visit.saw(&upload);
+    }
     answer(&call, outcome)
 }
 

@@ -2,6 +2,7 @@
 
 mod content_range;
 mod cross;
+mod session;
 mod tus;
 mod xep0363;
 
@@ -15,6 +16,7 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = (Profile, Case)> {
         Profile::ContentRange => content_range::TABLES,
         Profile::Tus => tus::TABLES,
         Profile::Cross => cross::TABLES,
+        Profile::Session => session::TABLES,
     };
     tables.iter().flat_map(|table| table.iter()).map(move |case| (profile, *case))
 }

@@ -4,6 +4,7 @@ mod connection;
 mod cors;
 mod credentials;
 mod download;
+mod foreign;
 mod names;
 mod put;
 mod ranges;
@@ -15,6 +16,7 @@ use crate::case::Case;
 pub(super) const TABLES: &[&[Case]] = &[
     put::CASES,
     credentials::CASES,
+    foreign::CASES,
     refusal::CASES,
     takeover::CASES,
     names::CASES,
