@@ -92,13 +92,10 @@ impl Line {
     }
 
     async fn fill(&mut self) -> io::Result<()> {
-        let mut piece = [0; 64 * 1024];
-        match patiently(self.stream.read(&mut piece)).await? {
+        self.unread.reserve(16 << 10);
+        match patiently(self.stream.read_buf(&mut self.unread)).await? {
             0 => Err(ErrorKind::UnexpectedEof.into()),
-            size => {
-                self.unread.extend_from_slice(&piece[..size]);
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 

@@ -37,7 +37,7 @@ use std::{
     time::SystemTime,
 };
 
-use common::env_number;
+use common::{env_number, redis::Redis};
 use crowd::{Cuts, Plan};
 use net::Net;
 use upload::Dialect;
@@ -97,6 +97,27 @@ fn a_hundred_phones_switch_again_and_again() {
     println!("a hundred: {times} switches of each phone, {seconds_each} s apart");
     let net = Net::new();
     crowd::run(&net, &crowd::setup(&net), &plan, None);
+}
+
+#[test]
+fn redis_dies_in_mid_run_and_no_upload_is_lost() {
+    let _alone = one_crowd_at_a_time();
+    let plan = Plan {
+        name: "without redis",
+        phones: 200,
+        sizes: 200 << 10..400 << 10,
+        cuts: Cuts::AtRandom,
+        pace: 30 << 10,
+        seed: seed(),
+    };
+    let net = Net::new();
+    let mut redis = Redis::start();
+    let setup = crowd::setup(&net).key("SESSION__BACKEND", "redis").key("REDIS__URL", redis.url());
+    let kill_redis = Box::new(move |server| {
+        redis.kill();
+        server
+    });
+    crowd::run(&net, &setup, &plan, Some(kill_redis));
 }
 
 /// Two crowds at once would measure each other.
