@@ -15,6 +15,7 @@ use super::{House, reply::Reply};
 use crate::{
     clock::Timestamp,
     session::{Covered, Keeper, Place, Refused, SessionId, Step, Trouble},
+    telemetry::Happened,
     upload::{Name, Phase, Upload, UploadId},
 };
 
@@ -172,7 +173,8 @@ impl Entry<'_> {
                 // [SES-42] grace leads into no session that outlives its ceiling
                 Ok(changed) if self.ends_by.is_some_and(|by| changed.session.expires_at > by) => {}
                 Ok(changed) => {
-                    self.house.record_step("session-joined", &changed.session, changed.moved.as_ref());
+                    let joined = changed.is_joined.then_some(Happened::SessionJoined);
+                    self.house.record_step(joined, &changed.session, changed.moved.as_ref());
                     return Some((id.clone(), changed.session.expires_at));
                 }
                 // [SES-5] the credential suffices
@@ -202,7 +204,7 @@ impl Entry<'_> {
                 if !self.is_complete {
                     self.house.remembered.put(key, id.clone());
                 }
-                self.house.record_step("session-opened", &session, None);
+                self.house.record_step(Some(Happened::SessionOpened), &session, None);
                 Some((id, session.expires_at))
             }
             Err(fault) => self.without(&fault),
