@@ -18,14 +18,14 @@ mod redis;
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
 use plimsoll::{
     clock::{Clock as _, SystemClock, Timestamp},
     fault::Component,
-    ledger::{Ledger as _, sqlite::SqliteLedger},
+    ledger::{Ledger as _, Swap, sqlite::SqliteLedger},
     network::AgentClass,
     redis_link::Link,
     session::{
@@ -33,11 +33,13 @@ use plimsoll::{
         fallback::Fallback, redis::RedisSessions,
     },
     telemetry::Metrics,
-    upload::{Name, UploadId},
+    upload::{About, BlobKey, BlobState, Generation, Kind, Name, Offset, Phase, Upload, UploadId},
 };
 use redis::Redis;
 
 const HOUR: Duration = Duration::from_secs(3600);
+/// Enough to take a cleaning through many steps.
+const MANY: i64 = 10_000;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 fn place(last: u8, agent: &str) -> Place {
@@ -447,6 +449,60 @@ async fn redis_keeps_everything_when_it_is_started_again() {
     redis.kill();
     redis.go_on();
     has_things(&over(&redis), things).await;
+}
+
+/// The writer is shared: a cleaning of many sessions goes in steps, and uploads commit in between.
+#[tokio::test]
+async fn sqlite_cleans_many_sessions_without_holding_up_uploads() {
+    let (store, (ledger, _folder)) = sqlite().await;
+    let now = SystemClock.now();
+    let ended = |n: i64| Session { expires_at: Timestamp(now.0 + n), ..session() };
+    join_all((0..MANY).map(|n| store.record(ended(n)))).await.into_iter().for_each(Result::unwrap);
+    let cleaning = async {
+        let began = Instant::now();
+        assert_eq!(store.clean(now.plus(HOUR), 0).await.unwrap(), MANY.unsigned_abs());
+        began.elapsed()
+    };
+    let mut waits = Vec::new();
+    let uploading = async {
+        loop {
+            let upload = upload(&format!("/upload/{}", waits.len()));
+            let began = Instant::now();
+            assert_eq!(ledger.record(upload).await.unwrap(), Swap::Done);
+            waits.push(began.elapsed());
+        }
+    };
+    let took = tokio::select! {
+        took = cleaning => took,
+        () = uploading => unreachable!("it goes on for ever"),
+    };
+    let longest = waits.iter().max().unwrap();
+    assert!(
+        waits.len() >= 20 && *longest < took / 4,
+        "{} uploads, the slowest in {longest:?} of {took:?}",
+        waits.len()
+    );
+}
+
+/// An upload that has begun.
+fn upload(text: &str) -> Upload {
+    let now = SystemClock.now();
+    Upload {
+        name: name(text),
+        id: UploadId(format!("{text:0>32}")),
+        phase: Phase::Receiving,
+        generation: Generation::FIRST,
+        offset: Offset(1),
+        length: Some(2),
+        blob: BlobKey(text.to_owned()),
+        blob_state: BlobState::default(),
+        kind: Kind::Single,
+        about: About::default(),
+        created_at: now,
+        updated_at: now,
+        completed_at: None,
+        expires_at: None,
+    }
 }
 
 /// What nobody cleans must not fill Redis for ever.

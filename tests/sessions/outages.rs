@@ -1,6 +1,6 @@
 //! The fallback while Redis goes and comes: [SES-10] holds all the time, and nothing is lost.
 
-use std::{cell::RefCell, io, sync::Once, time::Instant};
+use std::{cell::RefCell, io, sync::Once};
 
 use super::*;
 
@@ -150,6 +150,22 @@ async fn in_memory_one_of_fifty_changes_wins_and_none_is_lost() {
     of_fifty_changes_of_one_version_one_wins(&node).await;
     no_change_is_lost(&node).await;
     redis.go_on();
+}
+
+/// A Redis, or a firewall, may close a connection that rests. That is no outage.
+#[tokio::test]
+async fn a_connection_that_was_closed_while_it_rested_is_made_anew() {
+    let redis = Redis::start();
+    let (node, metrics) = node(&redis);
+    let before = recorded(&node).await;
+    assert_eq!(redis.ask("CLIENT KILL TYPE normal SKIPME yes").unwrap().trim(), ":1");
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    let after = recorded(&node).await;
+    for session in [&before, &after] {
+        assert_eq!(in_redis(&redis, session).await.as_ref(), Some(session));
+    }
+    assert!(says(&metrics, r#"plimsoll_redis_degraded{part="sessions"} 0"#));
+    assert!(!metrics.render().contains("plimsoll_redis_outages_total{"));
 }
 
 /// A hanging Redis costs one request a timeout, once a second; everybody else is answered at once.

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Rows that `clean` removes at a time: some milliseconds of the writer, in which uploads wait.
-const CHUNK: u32 = 250;
+const CHUNK: u32 = 100;
 
 /// See [`SqliteLedger::sessions`](super::SqliteLedger::sessions).
 #[derive(Clone, Debug)]
