@@ -166,7 +166,7 @@ pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
         clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
     };
-    let sessions = survival::store(config, &ledger, &clock, &metrics)?;
+    let sessions = survival::store(config, &ledger, &metrics)?;
     let keeper = survival::keeper(config, &sessions, &clock, &metrics);
     let engine = Engine::new(parts, settings(config));
     let recovered = engine.recover().await.map_err(ServeError::Recovery)?;
