@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::{
     Access, Call, Door, House,
-    audit::{Decision, Outcome},
+    audit::Decision,
     reply::Reply,
     visit::{Admitted, X_SESSION_ID, X_SESSION_TOKEN},
 };
@@ -29,6 +29,7 @@ use crate::{
     guard::Stopped,
     network::AgentClass,
     session::{self, Covered, Fingerprint, Place, Session, SessionId, Step, Trouble},
+    telemetry::{Happened, Outcome},
     upload::{About, Name, Phase, Upload},
 };
 
@@ -272,14 +273,14 @@ async fn admit(call: &Call<'_>, admission: Admission, known: Option<&Upload>) ->
         Admission::Url => Ok(Grant::of_url()),
         Admission::Credential(grant) => {
             limited(call, &grant).await?;
-            call.decided(Outcome::Allowed, &Decision::of(&grant, "good"));
+            call.decided(Outcome::Allowed, &Decision::of(&grant, Happened::Credential, "good"));
             call.visit.admit(by_credential(call, &grant, &call.name, None));
             Ok(grant)
         }
         Admission::Grace { grant, class, ends_by } => {
             limited(call, &grant).await?;
             call.house.metrics.graced(class.word());
-            call.decided(Outcome::Allowed, &Decision::of(&grant, "grace"));
+            call.decided(Outcome::Allowed, &Decision::of(&grant, Happened::Grace, "within-grace"));
             call.visit.admit(by_credential(call, &grant, &call.name, Some(ends_by)));
             Ok(grant)
         }
@@ -291,14 +292,18 @@ async fn admit(call: &Call<'_>, admission: Admission, known: Option<&Upload>) ->
                 if is_over { Step::See } else { Step::Refresh { name: &covered.name, by_choice: false } };
             let changed = keeper.step(&id, &step, &call.place).await?;
             call.house.metrics.session("recovered");
-            call.house.record_step("session-recovered", &changed.session, changed.moved.as_ref());
+            call.house.record_step(
+                Some(Happened::SessionRecovered),
+                &changed.session,
+                changed.moved.as_ref(),
+            );
             let fresh = match changed.token_until {
                 Some(until) => Some((resume_token(call.house, &changed.session, &covered, until)?, until)),
                 None => None,
             };
             let grant = of_session(&session, covered);
             limited(call, &grant).await?;
-            call.decided(Outcome::Allowed, &Decision::of(&grant, "session"));
+            call.decided(Outcome::Allowed, &Decision::of(&grant, Happened::Credential, "session"));
             let expires_at = changed.session.expires_at;
             call.visit.admit(Admitted::Session { id, expires_at, fresh });
             Ok(grant)
@@ -401,7 +406,7 @@ pub async fn may_create(call: &Call<'_>, length: Option<u64>) -> Result<Grant, N
     let grant = authorize_grant(&call.realm.keys.current(), &presented, call.house.clock.now().0)
         .map_err(NotGranted::Denied)?;
     limited(call, &grant).await?;
-    call.decided(Outcome::Allowed, &Decision::of(&grant, "good"));
+    call.decided(Outcome::Allowed, &Decision::of(&grant, Happened::Credential, "good"));
     Ok(grant)
 }
 
@@ -509,7 +514,7 @@ pub async fn session_refused(house: &House, place: &Place, why: session::Refused
     };
     house.metrics.session("refused");
     tracing::info!(reason = why.word(), "session refused");
-    house.record_refusal("session-refused", why.word(), place);
+    house.record_refusal(Happened::SessionRefused, why.word(), place);
     if why.is_a_guess() {
         house.failed(place).await;
     }
@@ -523,13 +528,16 @@ pub async fn session_refused(house: &House, place: &Place, why: session::Refused
 /// [SES-51] [SES-52] 429, and when to try again
 #[must_use]
 pub fn too_often(house: &House, place: &Place, stopped: Stopped) -> Reply {
-    let (word, detail, wait) = match stopped {
+    let (event, word, detail, wait) = match stopped {
         Stopped::Banned { retry_after } => {
-            ("banned", "too many wrong credentials came from this address; try again later", retry_after)
+            let detail = "too many wrong credentials came from this address; try again later";
+            (Happened::Banned, "banned", detail, retry_after)
         }
-        Stopped::Rate { retry_after } => ("rate", "too many requests; try again later", retry_after),
+        Stopped::Rate { retry_after } => {
+            (Happened::RateLimited, "rate", "too many requests; try again later", retry_after)
+        }
     };
-    house.record_refusal(if word == "banned" { "banned" } else { "rate-limited" }, word, place);
+    house.record_refusal(event, word, place);
     let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
     Reply::problem(StatusCode::TOO_MANY_REQUESTS, word, detail).with(header::RETRY_AFTER, seconds)
 }

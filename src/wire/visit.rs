@@ -15,6 +15,7 @@ use super::{House, reply::Reply};
 use crate::{
     clock::Timestamp,
     session::{Covered, Keeper, Place, Refused, SessionId, Step, Trouble},
+    telemetry::Happened,
     upload::{Name, Phase, Upload, UploadId},
 };
 
@@ -158,7 +159,7 @@ struct Entry<'a> {
 impl Entry<'_> {
     /// The session that was named, or the one that the last answer about this upload named, or a new one.
     async fn session(self, named: Option<SessionId>) -> Option<(SessionId, Timestamp)> {
-        let key = (self.upload.name.clone(), self.subject.clone());
+        let key: Holder = (self.upload.name.clone(), self.subject.clone());
         let remembered = self.house.remembered.get(&key);
         for id in named.iter().chain(&remembered) {
             // [SES-3]
@@ -172,7 +173,8 @@ impl Entry<'_> {
                 // [SES-42] grace leads into no session that outlives its ceiling
                 Ok(changed) if self.ends_by.is_some_and(|by| changed.session.expires_at > by) => {}
                 Ok(changed) => {
-                    self.house.record_step("session-joined", &changed.session, changed.moved.as_ref());
+                    let joined = changed.is_joined.then_some(Happened::SessionJoined);
+                    self.house.record_step(joined, &changed.session, changed.moved.as_ref());
                     return Some((id.clone(), changed.session.expires_at));
                 }
                 // [SES-5] the credential suffices
@@ -202,7 +204,7 @@ impl Entry<'_> {
                 if !self.is_complete {
                     self.house.remembered.put(key, id.clone());
                 }
-                self.house.record_step("session-opened", &session, None);
+                self.house.record_step(Some(Happened::SessionOpened), &session, None);
                 Some((id, session.expires_at))
             }
             Err(fault) => self.without(&fault),
@@ -217,26 +219,35 @@ impl Entry<'_> {
     }
 }
 
+/// An upload, and whoever showed a credential for it.
+type Holder = (Name, Option<String>);
+
 /// The sessions of uploads that go on, in memory: a client that ignores session ids is given the same one again, and
 /// its changes of network are seen. Never written anywhere.
 #[derive(Debug, Default)]
-pub struct Remembered(Mutex<(HashMap<(Name, Option<String>), SessionId>, VecDeque<(Name, Option<String>)>)>);
+pub struct Remembered(Mutex<Ids>);
+
+#[derive(Debug, Default)]
+struct Ids {
+    by_holder: HashMap<Holder, SessionId>,
+    /// Oldest first.
+    order: VecDeque<Holder>,
+}
 
 impl Remembered {
-    fn get(&self, key: &(Name, Option<String>)) -> Option<SessionId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.get(key).cloned()
+    fn get(&self, holder: &Holder) -> Option<SessionId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_holder.get(holder).cloned()
     }
 
-    fn put(&self, key: (Name, Option<String>), id: SessionId) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (ids, order) = &mut *inner;
-        if ids.insert(key.clone(), id).is_none() {
-            order.push_back(key);
+    fn put(&self, holder: Holder, id: SessionId) {
+        let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if ids.by_holder.insert(holder.clone(), id).is_none() {
+            ids.order.push_back(holder);
         }
-        if order.len() > REMEMBERED
-            && let Some(oldest) = order.pop_front()
+        if ids.order.len() > REMEMBERED
+            && let Some(oldest) = ids.order.pop_front()
         {
-            ids.remove(&oldest);
+            ids.by_holder.remove(&oldest);
         }
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::case::{Case, CaseResult, Step as _, case, expect_eq};
 use crate::ctx::{Ctx, noise};
-use crate::tus::{Resource, VERSION};
+use crate::tus::{Resource, VERSION, slice};
 
 use super::{FIRST, PLAIN, RANGED, SECOND, SIZE, Shared, TUS, WRITERS, Write, expect_prompt, name};
 

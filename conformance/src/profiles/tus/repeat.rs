@@ -6,7 +6,11 @@ use crate::http::request::chunk;
 use crate::tus::slice;
 
 pub(super) const CASES: &[Case] = &[
-    case!(["TUS-97"], "a repeated last PATCH is 409, and HEAD tells that all is there", refuses_to_repeat_the_last),
+    case!(
+        ["TUS-97"],
+        "a repeated last PATCH is 409, and HEAD tells that all is there",
+        refuses_to_repeat_the_last
+    ),
     case!(["TUS-98"], "a body beyond Upload-Length is refused, and the upload is sound", refuses_the_surplus),
     case!(
         ["TUS-98"],
