@@ -148,7 +148,7 @@ async fn direct(
     result.unwrap_or_else(|cause| std::panic::resume_unwind(cause.into_panic()))
 }
 
-/// Every file is downloaded and is what its phone had, and every session tells of its switches.
+/// Every file is downloaded and is what its phone had, and every session tells of the moves that it has seen.
 async fn compare(phones: &[Phone]) {
     let at_once = 8;
     let downloads = stream::iter(phones).map(|phone| async move {
@@ -159,8 +159,7 @@ async fn compare(phones: &[Phone]) {
         let session = line.get("/session", &[session_id(id)]).await.expect("an answer").expect(200);
         let session: serde_json::Value = serde_json::from_slice(&session.body).expect("JSON");
         let changes = session["changes"].as_u64().expect("a number of changes");
-        let switches = phone.cuts.len() as u64;
-        assert!(changes >= switches, "{switches} switches of {}: {session}", phone.upload.path);
+        assert!(changes >= phone.moves, "{} moves of {}: {session}", phone.moves, phone.upload.path);
     });
     downloads.buffer_unordered(at_once).collect::<()>().await;
 }
@@ -172,7 +171,7 @@ fn report(plan: &Plan, figures: &Figures, phones: &[Phone], uploaded: Duration) 
     println!(
         "{}: {} uploads of {total} bytes in {:.1} s: all complete, all byte-identical; {} bytes sent more than once \
          ({:.2} %); {} switches ({} silent, {} by reset, {} by close); continued by the session {} times, by a fresh \
-         token {}, by the slot's token {}; {} fresh tokens; {} attempts broken by the server's absence, {} put off, \
+         token {}, by the slot's token {}; {} sessions, {} fresh tokens; {} attempts broken by the server's absence, {} put off, \
          {} tokens minted again",
         plan.name,
         plan.phones,
@@ -186,6 +185,7 @@ fn report(plan: &Plan, figures: &Figures, phones: &[Phone], uploaded: Duration) 
         f.by_session.get(),
         f.by_fresh_token.get(),
         f.by_token.get(),
+        f.sessions.get(),
         f.fresh_tokens.get(),
         f.broken.get(),
         f.put_off.get(),
@@ -201,6 +201,7 @@ fn report(plan: &Plan, figures: &Figures, phones: &[Phone], uploaded: Duration) 
     assert!(f.silent.get() > 0 && f.resets.get() > 0 && f.closes.get() > 0, "each kind of switch: {f:?}");
     assert!(f.by_session.get() > 0 && f.by_fresh_token.get() > 0, "nobody needed a session: {f:?}");
     assert!(f.fresh_tokens.get() > 0, "no fresh token: {f:?}");
+    assert!(phones.iter().any(|phone| phone.moves > 1), "no session saw its phone move twice");
 }
 
 /// Median, 99th percentile and maximum.

@@ -37,7 +37,9 @@ pub(crate) struct Figures {
     pub(crate) by_fresh_token: Cell<u64>,
     /// Those let in by the slot's token while it lived.
     pub(crate) by_token: Cell<u64>,
+    /// Fresh tokens with an end of their own: those that cost a refresh.
     pub(crate) fresh_tokens: Cell<u64>,
+    pub(crate) sessions: Cell<u64>,
     /// Attempts that the server's death, or its absence, broke.
     pub(crate) broken: Cell<u64>,
     /// Answers that asked to come again: 409, 416, 423, 429, 503.
@@ -98,7 +100,12 @@ pub(crate) struct Phone {
     pub(crate) random: Random,
     pub(crate) link: Link,
     pub(crate) session: Option<String>,
+    /// Moves that this session has to know of: it was named on one link, and then on another.
+    pub(crate) moves: u64,
+    named_on: Option<Link>,
     fresh: Option<String>,
+    /// X-Session-Expires of the fresh token.
+    fresh_ends: Option<String>,
     acknowledged: u64,
     /// The end of what was sent, be it lost or not.
     sent: u64,
@@ -117,7 +124,10 @@ impl Phone {
             random,
             link: Link::BOTH[number % 2],
             session: None,
+            moves: 0,
+            named_on: None,
             fresh: None,
+            fresh_ends: None,
             acknowledged: 0,
             sent: 0,
             came_back: None,
@@ -172,7 +182,7 @@ impl Phone {
         };
         match asked {
             Ok((Standing::At(0), answer)) => {
-                self.hear(world, &answer);
+                self.hear(world, Key::Token, &answer);
                 assert!(self.session.is_some(), "{}: a token opens a session: {answer:?}", self.upload.path);
                 true
             }
@@ -184,15 +194,25 @@ impl Phone {
     }
 
     /// Keep what an answer says of the session.
-    fn hear(&mut self, world: &World, answer: &Answer) {
+    fn hear(&mut self, world: &World, key: Key, answer: &Answer) {
         if let Some(id) = answer.header("x-session-id") {
-            self.session = Some(id.to_owned());
+            if self.session.as_deref() != Some(id) {
+                add(&world.figures.sessions, 1);
+                self.session = Some(id.to_owned());
+                self.named_on = Some(self.link);
+                self.moves = 0;
+            } else if key == Key::Session {
+                let before = self.named_on.replace(self.link);
+                self.moves += u64::from(before != Some(self.link));
+            }
         }
-        if let Some(token) = answer.header("x-session-token")
-            && self.fresh.as_deref() != Some(token)
-        {
-            add(&world.figures.fresh_tokens, 1);
+        if let Some(token) = answer.header("x-session-token") {
             self.fresh = Some(token.to_owned());
+            let ends = answer.header("x-session-expires").expect("the end of a fresh token").to_owned();
+            if self.fresh_ends.as_ref() != Some(&ends) {
+                add(&world.figures.fresh_tokens, 1);
+                self.fresh_ends = Some(ends);
+            }
         }
     }
 
@@ -219,7 +239,7 @@ impl Phone {
             _ => Question::TusHead,
         };
         let (standing, answer) = self.upload.ask(&mut line, question, &shown).await?;
-        self.hear(world, &answer);
+        self.hear(world, key, &answer);
         let from = match standing {
             Standing::At(offset) => offset,
             Standing::Complete => return Ok(Leg::Complete),
@@ -333,7 +353,7 @@ impl Phone {
                 self.has_address[self.link as usize] = false;
                 // A phone notices late: the kernel takes these bytes and cannot send them. If they arrive, and the
                 // socket's end behind them, then when this address comes back and another socket is long at work.
-                let blind = rest.start..(rest.start + self.random.within(0..4 * SLICE)).min(rest.end);
+                let blind = rest.start..(rest.start + self.random.within(0..SLICE)).min(rest.end);
                 if !blind.is_empty() {
                     let _ = self.send_slice(world, &mut line, blind).await;
                 }
