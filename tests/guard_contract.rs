@@ -26,10 +26,10 @@ use plimsoll::{
 };
 
 /// How long Redis may take to answer.
-const TIMEOUT: Duration = Duration::from_millis(300);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
-const WINDOW: Duration = Duration::from_millis(1_500);
-const BAN: Duration = Duration::from_millis(700);
+const WINDOW: Duration = Duration::from_secs(3);
+const BAN: Duration = Duration::from_secs(2);
 
 /// A guard, and a way to let its time pass.
 struct Subject {
