@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::redis::RedisServer;
+use common::redis::Redis;
 use plimsoll::{
     clock::{ManualClock, SystemClock, Timestamp},
     config::Cidr,
@@ -183,7 +183,7 @@ async fn memory_keeps_the_contract() {
     contract(memory).await;
 }
 
-fn node(server: &RedisServer, limits: Limits) -> Subject {
+fn node(server: &Redis, limits: Limits) -> Subject {
     let metrics = Metrics::new();
     let link = Link::new(&server.url(), TIMEOUT, Component::Abuse, Arc::clone(&metrics)).unwrap();
     let guard = RedisGuard::new(limits, link, Arc::new(SystemClock), Arc::clone(&metrics));
@@ -200,7 +200,7 @@ async fn redis_keeps_the_contract() {
     // A server for each case, since they use the same addresses.
     let servers = std::sync::Mutex::new(Vec::new());
     contract(|limits| {
-        let server = RedisServer::start();
+        let server = Redis::start();
         let subject = node(&server, limits);
         servers.lock().unwrap().push(server);
         subject
@@ -210,7 +210,7 @@ async fn redis_keeps_the_contract() {
 
 #[tokio::test]
 async fn nodes_that_share_a_redis_count_together() {
-    let server = RedisServer::start();
+    let server = Redis::start();
     let limits = Limits { requests_per_minute: 4, subject_requests_per_minute: 2, ..long_bans() };
     let (one, two) = (node(&server, limits.clone()), node(&server, limits));
     one.fails("192.0.2.1", 1).await;
@@ -230,7 +230,7 @@ async fn nodes_that_share_a_redis_count_together() {
 
 #[tokio::test]
 async fn every_key_in_redis_expires_and_none_holds_a_subject() {
-    let server = RedisServer::start();
+    let server = Redis::start();
     let limits = Limits { requests_per_minute: 100, subject_requests_per_minute: 100, ..long_bans() };
     let subject = node(&server, limits);
     for n in 1..=3 {
@@ -253,11 +253,11 @@ async fn every_key_in_redis_expires_and_none_holds_a_subject() {
 /// Bans hold while Redis is away, nobody waits for it, and what was banned meanwhile stays so when it is back.
 #[tokio::test]
 async fn without_redis_it_counts_in_memory_and_with_it_again_in_redis() {
-    let mut server = RedisServer::start();
+    let mut server = Redis::start();
     let (one, two) = (node(&server, long_bans()), node(&server, long_bans()));
     one.fails("192.0.2.1", 2).await;
     assert!(one.metric(r#"plimsoll_redis_degraded{part="abuse"} 0"#));
-    server.stop();
+    server.kill();
 
     let from = Instant::now();
     for _ in 0..100 {
@@ -271,7 +271,7 @@ async fn without_redis_it_counts_in_memory_and_with_it_again_in_redis() {
     assert!(!one.is_admitted("192.0.2.2").await);
     assert!(two.is_admitted("192.0.2.2").await, "nodes without Redis count each for itself");
 
-    server.start_again();
+    server.go_on();
     tokio::time::sleep(PROBE_EVERY + Duration::from_millis(100)).await;
     assert!(one.is_admitted("192.0.2.3").await && two.is_admitted("192.0.2.3").await);
     assert!(one.metric(r#"plimsoll_redis_degraded{part="abuse"} 0"#));
@@ -286,7 +286,7 @@ async fn without_redis_it_counts_in_memory_and_with_it_again_in_redis() {
 
 #[tokio::test]
 async fn a_redis_that_hangs_costs_one_request_its_timeout_and_no_other_one() {
-    let server = RedisServer::start();
+    let server = Redis::start();
     let subject = node(&server, long_bans());
     assert!(subject.is_admitted("192.0.2.1").await);
     server.freeze();
@@ -300,8 +300,8 @@ async fn a_redis_that_hangs_costs_one_request_its_timeout_and_no_other_one() {
 
 #[tokio::test]
 async fn a_node_starts_while_redis_is_down() {
-    let mut server = RedisServer::start();
-    server.stop();
+    let mut server = Redis::start();
+    server.kill();
     let subject = node(&server, long_bans());
     subject.fails("192.0.2.1", 2).await;
     assert!(subject.guard.failed(ip("192.0.2.1")).await.is_some());

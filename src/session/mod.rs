@@ -10,6 +10,9 @@
 //!
 //! The rules are numbered in `protocol-spec/session.md`.
 
+pub mod fallback;
+pub mod redis;
+
 use std::{fmt, net::IpAddr};
 
 use async_trait::async_trait;
