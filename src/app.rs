@@ -1,6 +1,8 @@
 //! The composition root: the one place where the parts are made and put together, and where the server's life is
 //! told from the first line printed to the last byte kept.
 
+mod survival;
+
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
@@ -25,7 +27,8 @@ use crate::{
     engine::{Engine, Error, Parts, Settings},
     fault::Fault,
     leases::local::LocalLeases,
-    ledger::sqlite::SqliteLedger,
+    ledger::{Ledger, sqlite::SqliteLedger},
+    network::{Agents, Networks},
     telemetry::{LogHandle, Metrics},
     wire::{
         Access, Create, Door, House, Realm,
@@ -33,6 +36,7 @@ use crate::{
         front,
         peer::{Limiter, Proxies},
         reply::Reply,
+        visit::Remembered,
     },
 };
 
@@ -162,12 +166,14 @@ pub async fn serve(config: &Config, log: &LogHandle) -> Result<(), ServeError> {
     let blobs = Arc::new(DiskBlobs::open(&options, Arc::clone(&metrics))?);
     let ledger = Arc::new(SqliteLedger::open(config.ledger_url().as_str(), Arc::clone(&metrics)).await?);
     let parts = Parts {
-        ledger,
+        ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
         blobs,
         leases: Arc::new(LocalLeases::new()),
         clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
     };
+    let sessions = survival::store(config, &ledger, &clock, &metrics)?;
+    let keeper = survival::keeper(config, &sessions, &clock, &metrics);
     let engine = Engine::new(parts, settings(config));
     let recovered = engine.recover().await.map_err(ServeError::Recovery)?;
     tracing::info!(incomplete = recovered.receiving, lowered = recovered.lowered, "recovered");
@@ -184,11 +190,20 @@ pub async fn serve(config: &Config, log: &LogHandle) -> Result<(), ServeError> {
     let house = Arc::new(House {
         engine: engine.clone(),
         realms,
+        sessions: keeper.clone(),
+        bindings: sessions,
+        remembered: Remembered::default(),
+        grace: survival::grace(config),
+        bearer: survival::bearer(config),
+        guard: survival::guard(config, &clock, &metrics)?,
+        networks: Networks::new(&config.network.classes),
+        agents: Agents::new(&config.grace.desktop_agents, &config.grace.mobile_agents),
+        audit: Arc::default(),
         clock,
         metrics: Arc::clone(&metrics),
         cors,
         public_url: config.server.public_url.as_ref().map(|url| url.as_str().to_owned()),
-        proxies: Proxies(config.server.trusted_proxies.clone()),
+        proxies: Proxies::new(config.server.trusted_proxies.clone(), config.server.forwarded_header),
         creations: Limiter::per_minute(config.tus.creations_per_minute),
         max_size: config.store.max_size.bytes(),
     });
@@ -204,6 +219,8 @@ pub async fn serve(config: &Config, log: &LogHandle) -> Result<(), ServeError> {
     let server = public_server(config, listener);
     let handle = server.handle();
     let sweeper = tokio::spawn(sweep(engine.clone(), config.limits.sweep_interval.duration()));
+    let cleaner = keeper
+        .map(|keeper| tokio::spawn(survival::clean(keeper, config.session.cleanup_interval.duration())));
     let stopping =
         tokio::spawn(stop_on_signal(handle, closing, engine.clone(), config.server.drain_timeout.duration()));
     let reopening = log
@@ -214,6 +231,9 @@ pub async fn serve(config: &Config, log: &LogHandle) -> Result<(), ServeError> {
     // The listener is closed and every handler is gone; their appends commit what they have.
     engine.stop().await;
     sweeper.abort();
+    if let Some(cleaner) = cleaner {
+        cleaner.abort();
+    }
     stopping.abort();
     reopening.abort();
     if let Some((_, task)) = figures {

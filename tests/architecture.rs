@@ -15,7 +15,7 @@ use std::{
 };
 
 /// What each module may name of ours. A module that is not listed here fails, so that nobody forgets it.
-const MAY_NAME: [(&str, &[&str]); 19] = [
+const MAY_NAME: [(&str, &[&str]); 20] = [
     ("clock", &[]),
     ("fault", &[]),
     ("id", &[]),
@@ -28,8 +28,9 @@ const MAY_NAME: [(&str, &[&str]); 19] = [
     ("auth", &["upload", "clock", "id"]),
     ("config", &["clock", "id"]),
     ("network", &["config"]),
-    ("session", &["upload", "clock", "fault", "id", "network", "telemetry"]),
-    ("guard", &["clock", "config", "fault", "telemetry"]),
+    ("redis_link", &["fault", "telemetry"]),
+    ("session", &["upload", "clock", "fault", "id", "network", "redis_link", "telemetry"]),
+    ("guard", &["clock", "config", "fault", "redis_link", "telemetry"]),
     (
         "wire",
         &[
@@ -55,16 +56,28 @@ const MAY_NAME: [(&str, &[&str]); 19] = [
 const EVERYTHING: &[&str] = &["*"];
 
 /// Who knows nothing of HTTP: not its requests, and not its vocabulary either.
-const FREE_OF_HTTP: [&str; 12] = [
-    "clock", "fault", "id", "upload", "ledger", "blobs", "leases", "engine", "auth", "session", "guard",
+const FREE_OF_HTTP: [&str; 13] = [
+    "clock",
+    "fault",
+    "id",
+    "upload",
+    "ledger",
+    "blobs",
+    "leases",
+    "engine",
+    "auth",
+    "session",
+    "guard",
     "network",
+    "redis_link",
 ];
 const HTTP_CRATES: [&str; 8] =
     ["salvo", "http", "http_body", "http_body_util", "hyper", "headers", "reqwest", "axum"];
 /// And the server's own crate is named by these only.
 const MAY_SERVE: [&str; 3] = ["wire", "app", "main"];
-/// Crates that only one module may name.
-const AT_HOME: [(&str, &str); 2] = [("sqlx", "ledger"), ("object_store", "blobs")];
+/// Crates that only few modules may name.
+const AT_HOME: [(&str, &[&str]); 3] =
+    [("sqlx", &["ledger"]), ("object_store", &["blobs"]), ("redis", &["redis_link", "session", "guard"])];
 
 /// The stores themselves, which only the composition root names; everyone else names their traits.
 const STORES: [&str; 11] = [
@@ -121,8 +134,8 @@ fn objection(naming: &Naming) -> Option<String> {
         }
         let home = AT_HOME.iter().find(|(krate, _)| *krate == named);
         return home
-            .filter(|(_, home)| *home != here)
-            .map(|(krate, home)| format!("only `{home}` may name the crate `{krate}`"));
+            .filter(|(_, home)| !home.contains(&here))
+            .map(|(krate, home)| format!("only `{}` may name the crate `{krate}`", home.join("`, `")));
     }
     let there = layer(to);
     if here != there && *may_name != EVERYTHING && !may_name.contains(&there) {
@@ -511,6 +524,11 @@ mod the_reader {
             ),
             ("src/engine/mod.rs", "use crate::ledger::{Ledger, sqlite};", "only `app` may name the store"),
             ("src/engine/mod.rs", "use sqlx::query;", "only `ledger` may name the crate"),
+            (
+                "src/ledger/mod.rs",
+                "use redis::Client;",
+                "only `redis_link`, `session`, `guard` may name the crate",
+            ),
             ("src/wire/reply.rs", "use crate::blobs::disk::DiskBlobs;", "not `blobs`"),
             ("src/wire/reply.rs", "use crate::ledger::Ledger;", "not `ledger`"),
             ("src/wire/reply.rs", "use super::tus::headers;", "only `wire::front` may name the dialect"),

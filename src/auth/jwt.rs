@@ -40,6 +40,8 @@ pub struct SlotClaims {
 pub enum MintError {
     #[error("the slot must be one path segment: neither empty nor with a slash")]
     Slot,
+    #[error("the upload's name must neither be empty nor hold a NUL")]
+    Path,
     #[error("the file name must neither be empty nor hold a NUL")]
     Filename,
     #[error("a time of the slot lies outside the years 1970 to 9999")]
@@ -93,45 +95,85 @@ pub(super) fn second(ms: i64) -> Result<i64, MintError> {
     (0..=LATEST_SECOND).contains(&second).then_some(second).ok_or(MintError::Time)
 }
 
-/// Judges a token of three parts. Signature first, then path, size and times, so that [`Denied::Expired`] says that all
-/// else was right.
-pub(super) fn verify(
-    keys: &Keyring,
+/// The claims of a token that one of the ring's secrets has vouched for.
+#[derive(Clone, Copy)]
+pub(super) struct Claims<'a> {
+    pub(super) all: &'a Value,
+    pub(super) carrier: Carrier,
+}
+
+impl<'a> Claims<'a> {
+    pub(super) fn malformed(self, why: &'static str) -> Denied {
+        Denied::Malformed { carrier: self.carrier, why }
+    }
+
+    /// Absent, and null, is `None`; of another type than `read` takes is malformed, for the reason `why`.
+    fn read<T>(
+        self,
+        name: &str,
+        why: &'static str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, Denied> {
+        match self.all.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => read(value).map(Some).ok_or(self.malformed(why)),
+        }
+    }
+
+    pub(super) fn text(self, name: &str, why: &'static str) -> Result<Option<&'a str>, Denied> {
+        self.read(name, why, Value::as_str)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub(super) fn time(self, name: &str, why: &'static str) -> Result<Option<i64>, Denied> {
+        self.read(name, why, epoch_ms)
+    }
+
+    /// Bytes.
+    pub(super) fn length(self, name: &str, why: &'static str) -> Result<Option<u64>, Denied> {
+        self.read(name, why, whole_bytes)
+    }
+
+    /// [AUT-25]
+    pub(super) fn expiry(self) -> Result<i64, Denied> {
+        self.time("exp", "the claim exp is not a time")?.ok_or(self.malformed("the claim exp is missing"))
+    }
+
+    /// [AUT-26]
+    pub(super) fn begun(self, now_ms: i64) -> Result<(), Denied> {
+        match self.time("nbf", "the claim nbf is not a time")? {
+            Some(from_ms) if now_ms < from_ms => Err(Denied::NotYetValid { from_ms }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Judges everything but the expiry.
+pub(super) fn judge(
+    all: &Value,
     presented: &Presented<'_>,
     carrier: Carrier,
-    token: &str,
     now_ms: i64,
 ) -> Result<Grant, Denied> {
-    let malformed = |why| Denied::Malformed { carrier, why };
-    let claims = signed_claims(keys, carrier, token)?;
-    let text = |name, why| match claims.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.as_str())),
-        Some(_) => Err(malformed(why)),
-    };
-    let time = |name, why| match claims.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => epoch_ms(value).map(Some).ok_or(malformed(why)),
-    };
-
-    let slot = text("slot", "the claim slot is not text")?.ok_or(malformed("the claim slot is missing"))?;
-    let filename = text("filename", "the claim filename is not text")?
-        .ok_or(malformed("the claim filename is missing"))?;
-    let signed = claims.get("filesize").ok_or(malformed("the claim filesize is missing"))?;
-    let signed = whole_bytes(signed).ok_or(malformed("the claim filesize is not a length"))?;
-    let expires_at_ms =
-        time("exp", "the claim exp is not a time")?.ok_or(malformed("the claim exp is missing"))?;
-    let not_before_ms = time("nbf", "the claim nbf is not a time")?;
+    let claims = Claims { all, carrier };
+    let slot = claims
+        .text("slot", "the claim slot is not text")?
+        .ok_or(claims.malformed("the claim slot is missing"))?;
+    let filename = claims
+        .text("filename", "the claim filename is not text")?
+        .ok_or(claims.malformed("the claim filename is missing"))?;
+    let signed = claims
+        .length("filesize", "the claim filesize is not a length")?
+        .ok_or(claims.malformed("the claim filesize is missing"))?;
     let grant = Grant {
-        scheme: Scheme::Jwt,
-        subject: text("sub", "the claim sub is not text")?.map(str::to_owned),
+        subject: claims.text("sub", "the claim sub is not text")?.map(str::to_owned),
         size: Some(signed),
-        max_size: None,
         filename: Some(filename.to_owned()),
-        content_type: text("filetype", "the claim filetype is not text")?.map(str::to_owned),
-        issued_at_ms: time("iat", "the claim iat is not a time")?,
-        expires_at_ms: Some(expires_at_ms),
-        retain_until_ms: time("expires", "the claim expires is not a time")?,
+        content_type: claims.text("filetype", "the claim filetype is not text")?.map(str::to_owned),
+        issued_at_ms: claims.time("iat", "the claim iat is not a time")?,
+        expires_at_ms: Some(claims.expiry()?),
+        retain_until_ms: claims.time("expires", "the claim expires is not a time")?,
+        ..Grant::of(Scheme::Jwt)
     };
 
     refuse_nul(presented.path, carrier)?;
@@ -140,20 +182,25 @@ pub(super) fn verify(
         return Err(Denied::WrongPath { carrier });
     }
     // [AUT-24] an unknown length is settled by the claim
-    if let Some(claimed) = presented.length
-        && claimed != signed
-    {
-        return Err(Denied::WrongSize { signed, claimed });
-    }
-    if let Some(from_ms) = not_before_ms.filter(|from_ms| now_ms < *from_ms) {
-        // [AUT-26]
-        return Err(Denied::NotYetValid { from_ms });
-    }
-    // [AUT-25] expired at the moment that exp names, without leeway
-    if now_ms >= expires_at_ms {
-        return Err(Denied::Expired { at_ms: expires_at_ms });
-    }
+    exactly(Some(signed), presented.length)?;
+    claims.begun(now_ms)?;
     Ok(grant)
+}
+
+/// Where both are known they are the same.
+pub(super) fn exactly(signed: Option<u64>, claimed: Option<u64>) -> Result<(), Denied> {
+    match (signed, claimed) {
+        (Some(signed), Some(claimed)) if signed != claimed => Err(Denied::WrongSize { signed, claimed }),
+        _ => Ok(()),
+    }
+}
+
+/// [AUT-41] The size is held against the complete length, where the request names one.
+pub(super) fn at_most(signed: Option<u64>, claimed: Option<u64>) -> Result<(), Denied> {
+    match (signed, claimed) {
+        (Some(signed), Some(claimed)) if claimed > signed => Err(Denied::WrongSize { signed, claimed }),
+        _ => Ok(()),
+    }
 }
 
 /// The claims, once one of the ring's secrets has vouched for them.
@@ -187,7 +234,7 @@ pub(super) fn signed_claims(keys: &Keyring, carrier: Carrier, token: &str) -> Re
 }
 
 /// [AUT-27] A length in bytes: a whole number, be it written as a float.
-pub(super) fn whole_bytes(value: &Value) -> Option<u64> {
+fn whole_bytes(value: &Value) -> Option<u64> {
     let Value::Number(number) = value else { return None };
     if let Some(whole) = number.as_u64() {
         return Some(whole);
@@ -203,7 +250,7 @@ pub(super) fn whole_bytes(value: &Value) -> Option<u64> {
 }
 
 /// [AUT-27] A NumericDate of RFC 7519, seconds since the Unix epoch with or without a fraction, as milliseconds.
-pub(super) fn epoch_ms(value: &Value) -> Option<i64> {
+fn epoch_ms(value: &Value) -> Option<i64> {
     let Value::Number(number) = value else { return None };
     if let Some(second) = number.as_i64() {
         return (0..=LATEST_SECOND).contains(&second).then(|| second * 1000);

@@ -3,9 +3,7 @@
 //! Neither carries a claim, so each field is taken from the request and the MAC tells whether it is the signed one. They
 //! have no expiry: that a completed path stays used is the ledger's part.
 
-use hmac::Mac;
-
-use super::{Carrier, Denied, Grant, Key, Keyring, Presented, Scheme, malformed_query, refuse_nul};
+use super::{Carrier, Denied, Grant, Keyring, Presented, Scheme, last_segment, malformed_query, refuse_nul};
 
 /// What Prosody signs for a slot that was asked for without a type.
 const UNTYPED: &str = "application/octet-stream";
@@ -45,7 +43,7 @@ pub(super) fn verify_v1(keys: &Keyring, presented: &Presented<'_>, hex: &str) ->
     let length_text = length.to_string();
     // [AUT-10] path, one space, decimal length
     let signed = [presented.path.as_bytes(), b" ", length_text.as_bytes()];
-    if !signed_by_any(keys, &signed, &tag) {
+    if !keys.signed(&signed, &tag) {
         return Err(Denied::BadSignature { carrier: Carrier::Query });
     }
     Ok(grant(Scheme::V1, presented.path, length, None))
@@ -59,7 +57,7 @@ pub(super) fn verify_v2(keys: &Keyring, presented: &Presented<'_>, hex: &str) ->
         // [AUT-11] path, NUL, decimal length, NUL, content type
         let signed =
             [presented.path.as_bytes(), b"\0", length_text.as_bytes(), b"\0", content_type.as_bytes()];
-        if signed_by_any(keys, &signed, &tag) {
+        if keys.signed(&signed, &tag) {
             return Ok(grant(Scheme::V2, presented.path, length, Some(content_type)));
         }
     }
@@ -75,9 +73,11 @@ fn preconditions(presented: &Presented<'_>, hex: &str) -> Result<([u8; 32], u64)
 
 /// [AUT-13] The content types that the token may have been signed for: each that is presented, as it stands and without
 /// its parameters; the empty one; and when none is presented, the generic one and what the file's extension suggests.
-fn candidates<'a>(presented: &Presented<'a>) -> Vec<&'a str> {
+pub(super) fn candidates<'a>(presented: &Presented<'a>) -> Vec<&'a str> {
     let mut candidates = Vec::new();
-    for named in presented.content_types.iter().map(|named| named.trim()).filter(|named| !named.is_empty()) {
+    // [AUT-16] a type with a NUL would be read as further fields
+    let readable = |named: &&str| !named.is_empty() && !named.contains('\0');
+    for named in presented.content_types.iter().map(|named| named.trim()).filter(readable) {
         candidates.push(named);
         candidates.extend(named.split_once(';').map(|(essence, _)| essence.trim_end()));
     }
@@ -95,29 +95,12 @@ fn by_extension(path: &str) -> impl Iterator<Item = &str> {
     known.into_iter().flat_map(|(_, types)| types.iter().copied())
 }
 
-/// [AUT-8] Compared in constant time; [AUT-9] against every secret of the ring.
-fn signed_by_any(keys: &Keyring, fields: &[&[u8]], tag: &[u8; 32]) -> bool {
-    keys.iter().any(|Key { mac, .. }| {
-        let mut mac = mac.clone();
-        for field in fields {
-            mac.update(field);
-        }
-        mac.verify_slice(tag).is_ok()
-    })
-}
-
 fn grant(scheme: Scheme, path: &str, length: u64, content_type: Option<&str>) -> Grant {
-    let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
     Grant {
-        scheme,
-        subject: None,
         size: Some(length),
-        max_size: None,
-        filename: (!name.is_empty()).then(|| name.to_owned()),
+        filename: Some(last_segment(path)).filter(|name| !name.is_empty()).map(str::to_owned),
         content_type: content_type.filter(|named| !named.is_empty()).map(str::to_owned),
-        issued_at_ms: None,
-        expires_at_ms: None,
-        retain_until_ms: None,
+        ..Grant::of(scheme)
     }
 }
 
@@ -127,7 +110,7 @@ pub(super) fn has_tag_length(token: &str) -> bool {
 }
 
 /// [AUT-4] One spelling per token: capitals are refused.
-fn from_lowercase_hex(hex: &str) -> Option<[u8; 32]> {
+pub(super) fn from_lowercase_hex(hex: &str) -> Option<[u8; 32]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),

@@ -3,11 +3,16 @@
 //! It has the form of a slot token and is signed with the same kind of secret, but carries `scope: "upload"` where the
 //! other names a slot, so that neither passes for the other.
 
+use std::borrow::Cow;
+
 use jsonwebtoken::{Algorithm, Header};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Denied, Grant, Keyring, MintError, Presented, Scheme, jwt};
+use super::jwt::{self, Claims};
+use super::{
+    Carrier, Credential, Denied, Grant, Keyring, MintError, Presented, Scheme, resume, strongest, unexpired,
+};
 
 const SCOPE: &str = "upload";
 
@@ -48,57 +53,67 @@ pub fn mint_grant(keys: &Keyring, claims: &GrantClaims) -> Result<String, MintEr
         .map_err(|_| MintError::Signing)
 }
 
-/// Judges the grant that a request presents, in `Authorization: Bearer` or `?token=`.
+/// Judges the grant that a creation presents: in `Authorization: Bearer`, `X-Session-Token` or `?token=`.
 ///
 /// # Errors
 /// Why it is none.
 pub fn authorize_grant(keys: &Keyring, presented: &Presented<'_>, now_ms: i64) -> Result<Grant, Denied> {
-    let (carrier, token) = super::jwt_of(presented)?;
-    let malformed = |why| Denied::Malformed { carrier, why };
+    let (carrier, token) = jwt_of(presented)?;
     let claims = jwt::signed_claims(keys, carrier, &token)?;
+    unexpired(judge(&claims, presented, carrier, now_ms)?, now_ms)
+}
+
+/// Judges who touches an upload whose every verb asks for a grant: the grant that could have created it, or a resume token
+/// for it. That the grant's subject is the upload's owner is the caller's part.
+///
+/// # Errors
+/// Why it is neither.
+pub fn authorize_owner(keys: &Keyring, presented: &Presented<'_>, now_ms: i64) -> Result<Grant, Denied> {
+    let (carrier, token) = jwt_of(presented)?;
+    let claims = jwt::signed_claims(keys, carrier, &token)?;
+    // [AUT-74]
+    let grant = match resume::is_resume(&claims) {
+        true => resume::judge(&claims, presented, carrier, now_ms),
+        false => judge(&claims, presented, carrier, now_ms),
+    }?;
+    unexpired(grant, now_ms)
+}
+
+/// The JWT that a request presents, and where.
+fn jwt_of<'a>(presented: &Presented<'a>) -> Result<(Carrier, Cow<'a, str>), Denied> {
+    let carrier = match strongest(presented)? {
+        Credential::Jwt { carrier, token } => return Ok((carrier, token)),
+        Credential::Bearer { carrier, .. } => carrier,
+        Credential::SigV4 | Credential::V2(_) | Credential::V1(_) => Carrier::Query,
+    };
+    Err(Denied::Malformed { carrier, why: "a grant is a JWT" })
+}
+
+/// Judges everything but the expiry.
+fn judge(all: &Value, presented: &Presented<'_>, carrier: Carrier, now_ms: i64) -> Result<Grant, Denied> {
+    let claims = Claims { all, carrier };
     // [AUT-40] a slot token is no grant: it is for one upload, and this is for any
-    if claims.get("scope").and_then(Value::as_str) != Some(SCOPE) {
+    if all.get("scope").and_then(Value::as_str) != Some(SCOPE) {
         return Err(Denied::WrongPath { carrier });
     }
-    let subject = claims.get("sub").and_then(Value::as_str).filter(|s| !s.is_empty());
-    let subject = subject.ok_or(malformed("the claim sub is missing"))?;
-    let max_size = match claims.get("max_size") {
-        None | Some(Value::Null) => None,
-        Some(value) => Some(jwt::whole_bytes(value).ok_or(malformed("the claim max_size is not a length"))?),
-    };
-    let time = |name| claims.get(name).and_then(jwt::epoch_ms);
-    let expires_at_ms = time("exp").ok_or(malformed("the claim exp is missing"))?;
-    if let Some(from_ms) = time("nbf")
-        && now_ms < from_ms
-    {
-        return Err(Denied::NotYetValid { from_ms });
-    }
-    // [AUT-41] the size is held against the complete length, where the request names one
-    if let (Some(signed), Some(claimed)) = (max_size, presented.length)
-        && claimed > signed
-    {
-        return Err(Denied::WrongSize { signed, claimed });
-    }
-    if now_ms >= expires_at_ms {
-        return Err(Denied::Expired { at_ms: expires_at_ms });
-    }
-    Ok(Grant {
-        scheme: Scheme::Grant,
-        subject: Some(subject.to_owned()),
-        size: None,
+    let subject = claims.text("sub", "the claim sub is not text")?.filter(|sub| !sub.is_empty());
+    let max_size = claims.length("max_size", "the claim max_size is not a length")?;
+    let grant = Grant {
+        subject: Some(subject.ok_or(claims.malformed("the claim sub is missing"))?.to_owned()),
         max_size,
-        filename: None,
-        content_type: None,
-        issued_at_ms: time("iat"),
-        expires_at_ms: Some(expires_at_ms),
-        retain_until_ms: None,
-    })
+        issued_at_ms: claims.time("iat", "the claim iat is not a time")?,
+        expires_at_ms: Some(claims.expiry()?),
+        ..Grant::of(Scheme::Grant)
+    };
+    claims.begun(now_ms)?;
+    jwt::at_most(max_size, presented.length)?;
+    Ok(grant)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{SlotClaims, mint};
+    use crate::auth::{Rules, SlotClaims, mint};
 
     const NOW: i64 = 1_700_000_000_000;
 
@@ -117,13 +132,7 @@ mod tests {
 
     fn judge(token: &str, length: Option<u64>, now_ms: i64) -> Result<Grant, Denied> {
         let header = format!("Bearer {token}");
-        let presented = Presented {
-            path: "",
-            query: None,
-            authorization: Some(header.as_bytes()),
-            length,
-            content_types: &[],
-        };
+        let presented = Presented { authorization: Some(header.as_bytes()), length, ..Presented::nothing() };
         authorize_grant(&keys(), &presented, now_ms)
     }
 
@@ -161,11 +170,10 @@ mod tests {
         let header = format!("Bearer {token}");
         let presented = Presented {
             path: "a/b",
-            query: None,
             authorization: Some(header.as_bytes()),
             length: Some(5),
-            content_types: &[],
+            ..Presented::nothing()
         };
-        assert!(super::super::authorize(&keys(), &presented, NOW).is_err());
+        assert!(super::super::authorize(&keys(), &Rules::default(), &presented, NOW).is_err());
     }
 }

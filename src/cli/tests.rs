@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
-    auth::{Keyring, Presented, authorize},
+    auth::{Keyring, Presented, Rules, authorize},
     clock::{ManualClock, Timestamp},
     config::Place,
 };
@@ -242,11 +242,11 @@ fn a_slot_is_granted_for_its_path_and_size_until_it_expires() {
         let presented = Presented {
             path,
             query: Some(&query),
-            authorization: None,
             length: Some(length),
             content_types: &["image/jpeg"],
+            ..Presented::nothing()
         };
-        authorize(&keys, &presented, NOW.0 + at)
+        authorize(&keys, &Rules::default(), &presented, NOW.0 + at)
     };
     let grant = judge(&path, 5 << 20, 0).unwrap();
     assert_eq!(grant.subject.as_deref(), Some("romeo@montague.tld"));

@@ -33,7 +33,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{
     FutureExt,
-    future::BoxFuture,
+    future::{BoxFuture, join_all},
     stream::{BoxStream, Stream},
 };
 use tokio::{runtime::Handle, time::timeout};
@@ -210,6 +210,18 @@ impl Engine {
             }
         }
         Ok(self.parts.ledger.find(name).await?)
+    }
+
+    /// These uploads as committed now, in any order; names without one are left out. Their writers are asked to commit
+    /// first, and live.
+    ///
+    /// # Errors
+    /// A fault of the ledger.
+    pub async fn states(&self, names: &[Name]) -> Result<Vec<Upload>, Error> {
+        let holders: Vec<_> = names.iter().filter_map(|name| self.parts.leases.holder(name)).collect();
+        let checkpoints = join_all(holders.iter().map(|holder| holder.checkpoint()));
+        let _ = timeout(self.settings.fence_timeout, checkpoints).await;
+        Ok(self.parts.ledger.find_all(names).await?)
     }
 
     /// A complete upload, for reading.

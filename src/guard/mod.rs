@@ -5,9 +5,53 @@
 //!   wire ── address (it failed) ──> Guard::failed ──> banned now?
 //! ```
 
+pub mod memory;
+pub mod rate;
+
 use std::{net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
+
+use crate::config::{Abuse, Cidr};
+
+/// What is too much, and for whom.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// [SES-51] Failures of one address within `failure_window` that ban it; 0: nobody is banned. The window begins
+    /// with the first failure; when it is over, counting begins anew.
+    pub max_failures: u32,
+    /// See `max_failures`.
+    pub failure_window: Duration,
+    /// How long a ban lasts.
+    pub ban: Duration,
+    /// Networks that are neither banned nor limited.
+    pub allow: Vec<Cidr>,
+    /// [SES-52] Requests of one address in a minute, as many at once; 0: no limit.
+    pub requests_per_minute: u32,
+    /// [SES-52] The same for one subject.
+    pub subject_requests_per_minute: u32,
+}
+
+impl Limits {
+    /// As configured.
+    #[must_use]
+    pub fn new(abuse: &Abuse) -> Self {
+        Self {
+            max_failures: abuse.max_failures,
+            failure_window: abuse.failure_window.duration(),
+            ban: abuse.ban.duration(),
+            allow: abuse.allow.clone(),
+            requests_per_minute: abuse.requests_per_minute,
+            subject_requests_per_minute: abuse.subject_requests_per_minute,
+        }
+    }
+
+    /// Whether an address is neither banned nor limited.
+    #[must_use]
+    pub fn allows(&self, address: IpAddr) -> bool {
+        self.allow.iter().any(|network| network.contains(address))
+    }
+}
 
 /// Why a request has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,11 @@
 //!
 //! The rules are numbered in `protocol-spec/session.md`.
 
+mod keeper;
+mod rules;
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, net::IpAddr};
 
 use async_trait::async_trait;
@@ -23,6 +28,9 @@ use crate::{
     network::AgentClass,
     upload::{Name, UploadId},
 };
+
+pub use keeper::{Changed, Keeper, Step, Trouble};
+pub use rules::{Grace, Policy, Refused};
 
 /// A session's id as its holder knows it: 64 lowercase hex digits of 256 random bits. Never stored and never logged.
 #[derive(Clone, PartialEq, Eq)]

@@ -6,7 +6,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// Every metric of the server. Counting is safe from any thread and never fails.
@@ -32,6 +33,16 @@ pub struct Metrics {
     writers: IntGauge,
     buffered: IntGauge,
     faults: IntCounterVec,
+    session_steps: IntCounterVec,
+    sessions: IntGauge,
+    network_changes: IntCounter,
+    graced: IntCounterVec,
+    bans: IntCounter,
+    banned: IntGauge,
+    rate_limited: IntCounterVec,
+    unaudited: IntCounter,
+    redis_degraded: IntGaugeVec,
+    redis_outages: IntCounterVec,
 }
 
 impl fmt::Debug for Metrics {
@@ -160,6 +171,43 @@ impl Metrics {
                 "Failures of the server's own parts, by component; each is logged at error level.",
                 &["component"],
             )?,
+            session_steps: make.counters(
+                "session_steps_total",
+                "Steps of sessions: opened, joined, recovered, refreshed, ended, refused.",
+                &["step"],
+            )?,
+            sessions: make.gauge("sessions", "Sessions kept, as of the last cleanup.")?,
+            network_changes: make.counter(
+                "session_network_changes_total",
+                "Times that a session was seen at another address, network or agent than before.",
+            )?,
+            graced: make.counters(
+                "grace_total",
+                "Requests served with an expired token within its grace, by class of client.",
+                &["class"],
+            )?,
+            bans: make.counter("bans_total", "Addresses banned after too many failures.")?,
+            banned: make.gauge(
+                "banned_addresses",
+                "Addresses banned now, as of the last request; of those that this node counts in memory.",
+            )?,
+            rate_limited: make.counters(
+                "rate_limited_total",
+                "Requests refused because their address or their subject sends too many.",
+                &["by"],
+            )?,
+            unaudited: make
+                .counter("audit_lost_total", "Events that could not be written to the audit log.")?,
+            redis_degraded: make.gauges(
+                "redis_degraded",
+                "1 while a part goes on in memory because Redis is away, by part.",
+                &["part"],
+            )?,
+            redis_outages: make.counters(
+                "redis_outages_total",
+                "Times that a part began to go on in memory because Redis was away, by part.",
+                &["part"],
+            )?,
             registry: make.0,
         })
     }
@@ -260,6 +308,56 @@ impl Metrics {
         self.faults.with_label_values(&[component]).inc();
     }
 
+    /// A session took a step.
+    pub fn session(&self, step: &'static str) {
+        self.session_steps.with_label_values(&[step]).inc();
+    }
+
+    /// So many sessions are kept.
+    pub fn sessions(&self, count: u64) {
+        self.sessions.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A session was seen at another place.
+    pub fn network_changed(&self) {
+        self.network_changes.inc();
+    }
+
+    /// A request was served within the grace of its token.
+    pub fn graced(&self, class: &'static str) {
+        self.graced.with_label_values(&[class]).inc();
+    }
+
+    /// An address was banned.
+    pub fn banned(&self) {
+        self.bans.inc();
+    }
+
+    /// So many addresses are banned.
+    pub fn banned_addresses(&self, count: usize) {
+        self.banned.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A request was one too many, of its `address` or its `subject`.
+    pub fn rate_limited(&self, by: &'static str) {
+        self.rate_limited.with_label_values(&[by]).inc();
+    }
+
+    /// An event is missing in the audit log.
+    pub fn audit_lost(&self) {
+        self.unaudited.inc();
+    }
+
+    /// A part goes on in memory because Redis is away, or no longer does.
+    pub fn redis_degraded(&self, part: &'static str, is_degraded: bool) {
+        self.redis_degraded.with_label_values(&[part]).set(i64::from(is_degraded));
+    }
+
+    /// A part began to go on in memory.
+    pub fn redis_outage(&self, part: &'static str) {
+        self.redis_outages.with_label_values(&[part]).inc();
+    }
+
     /// The text exposition format, version 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {
@@ -294,6 +392,10 @@ impl Maker {
 
     fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
         self.register(IntGauge::new(Self::name(name), help)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.register(IntGaugeVec::new(Opts::new(Self::name(name), help), labels)?)
     }
 
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
@@ -347,6 +449,16 @@ mod tests {
         metrics.buffered(4096);
         metrics.buffered(-96);
         metrics.fault("ledger");
+        metrics.session("opened");
+        metrics.sessions(6);
+        metrics.network_changed();
+        metrics.graced("desktop");
+        metrics.banned();
+        metrics.banned_addresses(6);
+        metrics.rate_limited("subject");
+        metrics.audit_lost();
+        metrics.redis_degraded("sessions", true);
+        metrics.redis_outage("sessions");
         metrics
     }
 
@@ -375,6 +487,16 @@ mod tests {
             "plimsoll_open_writers 3",
             "plimsoll_buffered_bytes 4000",
             r#"plimsoll_faults_total{component="ledger"} 1"#,
+            r#"plimsoll_session_steps_total{step="opened"} 1"#,
+            "plimsoll_sessions 6",
+            "plimsoll_session_network_changes_total 1",
+            r#"plimsoll_grace_total{class="desktop"} 1"#,
+            "plimsoll_bans_total 1",
+            "plimsoll_banned_addresses 6",
+            r#"plimsoll_rate_limited_total{by="subject"} 1"#,
+            "plimsoll_audit_lost_total 1",
+            r#"plimsoll_redis_degraded{part="sessions"} 1"#,
+            r#"plimsoll_redis_outages_total{part="sessions"} 1"#,
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }

@@ -1,6 +1,7 @@
 //! Answers that every dialect gives alike.
 
 use http::{StatusCode, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::{Call, reply::Reply};
@@ -39,11 +40,31 @@ pub fn etag(upload: &Upload) -> String {
     format!("\"{}\"", upload.id.0)
 }
 
+/// Where an upload is, in the URL that the client knows us by. Holds no credential.
+#[must_use]
+pub fn location(call: &Call<'_>, upload: &Upload) -> String {
+    let origin = call.house.public_url.as_deref().or(call.forwarded_origin.as_deref()).unwrap_or_default();
+    format!("{origin}{}", utf8_percent_encode(upload.name.as_str(), PATH))
+}
+
+/// What RFC 3986 lets stand in a path as it is, but for the few that proxies and shells like to touch.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/')
+    .remove(b'+')
+    .remove(b'@');
+
 /// 201 without a body, or with JSON for those who ask for it by name.
 #[must_use]
 pub fn created(call: &Call<'_>, outcome: &Outcome) -> Reply {
     let upload = &outcome.upload;
-    let reply = Reply::new(StatusCode::CREATED).with(header::ETAG, etag(upload));
+    call.visit.saw(upload);
+    let reply = Reply::new(StatusCode::CREATED)
+        .with(header::ETAG, etag(upload))
+        .with(header::LOCATION, location(call, upload));
     if !call.header(header::ACCEPT).is_some_and(accepts_json) {
         return reply;
     }

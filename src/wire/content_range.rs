@@ -7,7 +7,7 @@ use super::{
     Call,
     answer::{created, fault, refused},
     body::{Announced, RequestSource, announced},
-    credentials::{about, denied, granted, may_begin},
+    credentials::{about, denied, granted, may_begin, would_be_granted},
     reply::{Reply, UPLOAD_COMPLETE, UPLOAD_OFFSET},
 };
 use crate::{
@@ -94,17 +94,21 @@ async fn grant(call: &Call<'_>, total: Option<u64>) -> Result<(Grant, Option<Upl
         Err(error) => return Err(answer(call, Err(error))),
     };
     let length = known.as_ref().and_then(|u| u.length);
-    let grant = match granted(call, total.or(length), known.as_ref()) {
+    let grant = match granted(call, total.or(length), known.as_ref()).await {
         Ok(_) if known.is_none() && !may_begin(call) => {
             return Err(answer(call, Err(Refusal::Unknown.into())));
         }
         Ok(grant) => grant,
         // A token that was minted for this very upload, but the request names another total.
-        Err(_) if length.is_some() && total != length && granted(call, length, known.as_ref()).is_ok() => {
+        Err(_)
+            if length.is_some()
+                && total != length
+                && would_be_granted(call, length, known.as_ref()).await =>
+        {
             let (ours, theirs) = (length.unwrap_or_default(), total.unwrap_or_default());
             return Err(answer(call, Err(Refusal::LengthMismatch { ours, theirs }.into())));
         }
-        Err(why) => return Err(denied(call, why, DIALECT)),
+        Err(why) => return Err(denied(call, why, DIALECT).await),
     };
     Ok((grant, known))
 }
@@ -164,6 +168,7 @@ async fn query(call: Call<'_>, total: Option<u64>) -> Reply {
     {
         return answer(&call, Err(Refusal::LengthMismatch { ours, theirs }.into()));
     }
+    call.visit.saw(&upload);
     match upload.phase {
         Phase::Gone(why) => answer(&call, Err(Refusal::Gone(why).into())),
         Phase::Complete => created(&call, &Outcome { upload, is_complete: true }),
@@ -206,7 +211,10 @@ fn resume_at(offset: Offset) -> Reply {
 fn answer(call: &Call<'_>, outcome: Result<Outcome, Error>) -> Reply {
     let refusal = match outcome {
         Ok(outcome) if outcome.is_complete => return created(call, &outcome),
-        Ok(outcome) => return resume_at(outcome.upload.offset),
+        Ok(outcome) => {
+            call.visit.saw(&outcome.upload);
+            return resume_at(outcome.upload.offset);
+        }
         Err(Error::Fault(broken)) => return fault(call, &broken),
         Err(Error::Refused(refusal)) => refusal,
     };

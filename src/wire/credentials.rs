@@ -1,13 +1,204 @@
-//! From a request to a [`Grant`], and from a [`Denied`] to an answer.
+//! From a request to a [`Grant`], and from what is wrong with it to an answer.
+//!
+//! ```text
+//!   granted ── consider: credential ── good ──────────────────────────────┐
+//!                           │ expired, or none, and a session is named ── by_session ──┤── admit ── Grant
+//!                           │ expired ── by_grace ────────────────────────┘
+//!                           └ anything else ── turned_away ── NotGranted
+//! ```
+//!
+//! `consider` reads and changes nothing, so that it can be asked twice; `admit` and `turned_away` count, record and
+//! mint, once a request.
 
-use http::{StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 
-use super::{Access, Call, Door, reply::Reply};
-use crate::{
-    auth::{Carrier, Denied, Grant, Presented, authorize, authorize_grant},
-    clock::Timestamp,
-    upload::{About, Upload},
+use super::{
+    Access, Call, Door, House,
+    audit::{Decision, Outcome},
+    reply::Reply,
+    visit::{Admitted, X_SESSION_ID, X_SESSION_TOKEN},
 };
+use crate::{
+    auth::{
+        Carrier, Denied, Grant, Presented, ResumeClaims, Scheme, authorize, authorize_grant,
+        authorize_owner, mint_resume,
+    },
+    clock::Timestamp,
+    fault::{Component, Fault},
+    guard::Stopped,
+    network::AgentClass,
+    session::{self, Covered, Fingerprint, Place, Session, SessionId, Step, Trouble},
+    upload::{About, Name, Phase, Upload},
+};
+
+/// Why a request was not let in.
+#[derive(Clone, Debug)]
+pub enum NotGranted {
+    /// Its credential.
+    Denied(Denied),
+    /// Its session.
+    Session(session::Refused),
+    /// It asks too often.
+    Stopped(Stopped),
+    /// A failure of ours.
+    Fault(Fault),
+}
+
+impl From<Trouble> for NotGranted {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Refused(why) => Self::Session(why),
+            Trouble::Fault(fault) => Self::Fault(fault),
+        }
+    }
+}
+
+impl From<Fault> for NotGranted {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Why a request is let in.
+#[derive(Debug)]
+enum Admission {
+    /// The URL suffices here.
+    Url,
+    /// Its credential is good.
+    Credential(Grant),
+    /// Its credential has expired, and its client is given time.
+    Grace { grant: Grant, class: AgentClass, ends_by: Timestamp },
+    /// It names a session that covers the upload.
+    Session { id: SessionId, session: Box<Session>, covered: Covered },
+}
+
+/// Judge a request that wants to write an upload of `length` bytes in all, or to know more of it than anybody may.
+///
+/// # Errors
+/// Why it is not let in; [`denied`] makes an answer of it.
+pub async fn granted(
+    call: &Call<'_>,
+    length: Option<u64>,
+    known: Option<&Upload>,
+) -> Result<Grant, NotGranted> {
+    match consider(call, length, known).await {
+        Ok(admission) => admit(call, admission, known).await,
+        Err(why) => Err(why),
+    }
+}
+
+/// Whether a request would be let in if it named this length. Changes and counts nothing.
+pub async fn would_be_granted(call: &Call<'_>, length: Option<u64>, known: Option<&Upload>) -> bool {
+    consider(call, length, known).await.is_ok()
+}
+
+/// Whether a request may read an upload where its URL does not suffice. Opens no session.
+///
+/// # Errors
+/// Why not.
+pub async fn may_read(call: &Call<'_>, known: Option<&Upload>) -> Result<(), NotGranted> {
+    match call.realm.door {
+        Door::Files { access: Access::Grant, .. } => consider(call, None, known).await.map(|_| ()),
+        Door::Files { access: Access::Url, .. } | Door::Slots => Ok(()),
+    }
+}
+
+async fn consider(
+    call: &Call<'_>,
+    length: Option<u64>,
+    known: Option<&Upload>,
+) -> Result<Admission, NotGranted> {
+    if let Door::Files { access: Access::Url, .. } = call.realm.door {
+        return Ok(Admission::Url);
+    }
+    let why = match judge(call, length, known) {
+        Ok(grant) => return bound(call, grant).await.map(Admission::Credential),
+        Err(why) => why,
+    };
+    let expired = match &why {
+        Denied::Expired { at_ms, grant } => Some((Timestamp(*at_ms), grant)),
+        Denied::Missing => None,
+        // [SES-17] nothing else is mended by a session, or by time
+        Denied::Malformed { .. }
+        | Denied::BadSignature { .. }
+        | Denied::WrongPath { .. }
+        | Denied::WrongSize { .. }
+        | Denied::LengthRequired
+        | Denied::NotYetValid { .. } => return Err(NotGranted::Denied(why)),
+    };
+    let refused = match named_session(&call.headers, call.query.as_deref()) {
+        None => NotGranted::Denied(why.clone()),
+        Some(None) => NotGranted::Session(session::Refused::Malformed),
+        Some(Some(id)) => match by_session(call, id, expired.map(|(_, grant)| &**grant), length).await {
+            Ok(admission) => return Ok(admission),
+            Err(NotGranted::Fault(fault)) => return Err(NotGranted::Fault(fault)),
+            Err(refused) => refused,
+        },
+    };
+    // [SES-40]
+    let Some((expired_at, grant)) = expired else { return Err(refused) };
+    let now = call.house.clock.now();
+    match call.house.grace.until(call.place.class, known, expired_at, now) {
+        Some(_) => Ok(Admission::Grace {
+            grant: bound(call, (**grant).clone()).await?,
+            class: call.place.class,
+            ends_by: call.house.grace.last(expired_at),
+        }),
+        None => Err(refused),
+    }
+}
+
+/// The request's credential, judged by itself.
+fn judge(call: &Call<'_>, length: Option<u64>, known: Option<&Upload>) -> Result<Grant, Denied> {
+    let types = content_types(call, known);
+    let hosts = call.hosts();
+    let header = |name: &str| joined(&call.headers, name);
+    let presented = presented(call, length, &types, &hosts, &header);
+    let (keys, now) = (call.realm.keys.current(), call.house.clock.now().0);
+    if call.realm.door == Door::Slots {
+        return authorize(&keys, &call.house.bearer, &presented, now);
+    }
+    // [TUS-95] with `access = "grant"` every verb asks for a grant of the upload's own subject
+    let owner = |grant: Grant| match known {
+        Some(upload) if upload.about.owner != grant.subject => {
+            Err(Denied::WrongPath { carrier: Carrier::Header })
+        }
+        Some(_) | None => Ok(grant),
+    };
+    match authorize_owner(&keys, &presented, now) {
+        Ok(grant) => owner(grant),
+        Err(Denied::Expired { at_ms, grant }) => {
+            owner(*grant).and_then(|grant| Err(Denied::Expired { at_ms, grant: Box::new(grant) }))
+        }
+        Err(why) => Err(why),
+    }
+}
+
+fn presented<'a>(
+    call: &'a Call<'_>,
+    length: Option<u64>,
+    content_types: &'a [&'a str],
+    hosts: &'a [&'a str],
+    header: &'a (dyn Fn(&str) -> Option<String> + Sync),
+) -> Presented<'a> {
+    Presented {
+        path: &call.path,
+        query: call.query.as_deref(),
+        authorization: call.headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes),
+        session_token: call.headers.get(X_SESSION_TOKEN).map(http::HeaderValue::as_bytes),
+        raw_path: &call.raw_path,
+        hosts,
+        header,
+        length,
+        content_types,
+    }
+}
+
+/// All values of a header, as one.
+fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
+    let values: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect();
+    (!values.is_empty()).then(|| values.join(","))
+}
 
 /// The candidates for the media type that a v2 token signs.
 fn content_types<'a>(call: &'a Call<'_>, known: Option<&'a Upload>) -> Vec<&'a str> {
@@ -15,50 +206,195 @@ fn content_types<'a>(call: &'a Call<'_>, known: Option<&'a Upload>) -> Vec<&'a s
     call.header(header::CONTENT_TYPE).into_iter().chain(stored).collect()
 }
 
-/// Judge the request's credential for an upload of `length` bytes in all.
+/// A token that does not sign its whole path is good for the first upload that it is used for.
+async fn bound(call: &Call<'_>, grant: Grant) -> Result<Grant, NotGranted> {
+    let Some(token) = &grant.fingerprint else { return Ok(grant) };
+    let now = call.house.clock.now();
+    let ends = grant.expires_at_ms.map_or(now, Timestamp).max(now);
+    let until = ends.plus(call.house.grace.ceiling);
+    match call.house.bindings.bind(&Fingerprint(token.clone()), &call.name, until).await? {
+        first if first == call.name => Ok(grant),
+        _ => Err(NotGranted::Denied(Denied::WrongPath { carrier: Carrier::Header })),
+    }
+}
+
+/// [SES-10] a live session that covers the upload stands in for an expired credential, and for none
+async fn by_session(
+    call: &Call<'_>,
+    id: SessionId,
+    expired: Option<&Grant>,
+    length: Option<u64>,
+) -> Result<Admission, NotGranted> {
+    let Some(keeper) = &call.house.sessions else { return Err(session::Refused::Unknown.into()) };
+    let session = keeper.live(&id).await?;
+    // [SES-16]
+    let covered = session.covered(&call.name).cloned().ok_or(session::Refused::Foreign)?;
+    if expired.is_some_and(|grant| grant.subject != session.subject) {
+        return Err(session::Refused::Foreign.into());
+    }
+    // [SES-18] neither another length nor a longer one
+    let signed = covered.size.or(covered.max_size);
+    if let (Some(signed), Some(claimed)) = (signed, length)
+        && (claimed > signed || covered.size.is_some_and(|size| size != claimed))
+    {
+        return Err(NotGranted::Denied(Denied::WrongSize { signed, claimed }));
+    }
+    Ok(Admission::Session { id, session: Box::new(session), covered })
+}
+
+impl From<session::Refused> for NotGranted {
+    fn from(why: session::Refused) -> Self {
+        Self::Session(why)
+    }
+}
+
+async fn admit(call: &Call<'_>, admission: Admission, known: Option<&Upload>) -> Result<Grant, NotGranted> {
+    match admission {
+        Admission::Url => Ok(Grant::of_url()),
+        Admission::Credential(grant) => {
+            limited(call, &grant).await?;
+            call.decided(Outcome::Allowed, &Decision::of(&grant, "good"));
+            call.visit.admit(by_credential(call, &grant, &call.name, None));
+            Ok(grant)
+        }
+        Admission::Grace { grant, class, ends_by } => {
+            limited(call, &grant).await?;
+            call.house.metrics.graced(class.word());
+            call.decided(Outcome::Allowed, &Decision::of(&grant, "grace"));
+            call.visit.admit(by_credential(call, &grant, &call.name, Some(ends_by)));
+            Ok(grant)
+        }
+        Admission::Session { id, session, covered } => {
+            let Some(keeper) = &call.house.sessions else { return Err(session::Refused::Unknown.into()) };
+            // [SES-19] what is complete needs no token
+            let is_over = known.is_some_and(|upload| upload.phase != Phase::Receiving);
+            let step =
+                if is_over { Step::See } else { Step::Refresh { name: &covered.name, by_choice: false } };
+            let changed = keeper.step(&id, &step, &call.place).await?;
+            call.house.metrics.session("recovered");
+            call.house.record_step("session-recovered", &changed.session, changed.moved.as_ref());
+            let fresh = match changed.token_until {
+                Some(until) => Some((resume_token(call.house, &changed.session, &covered, until)?, until)),
+                None => None,
+            };
+            let grant = of_session(&session, covered);
+            limited(call, &grant).await?;
+            call.decided(Outcome::Allowed, &Decision::of(&grant, "session"));
+            let expires_at = changed.session.expires_at;
+            call.visit.admit(Admitted::Session { id, expires_at, fresh });
+            Ok(grant)
+        }
+    }
+}
+
+/// [SES-52]
+async fn limited(call: &Call<'_>, grant: &Grant) -> Result<(), NotGranted> {
+    match &grant.subject {
+        Some(subject) => call.house.guard.admit_subject(subject).await.map_err(NotGranted::Stopped),
+        None => Ok(()),
+    }
+}
+
+fn by_credential(call: &Call<'_>, grant: &Grant, name: &Name, ends_by: Option<Timestamp>) -> Admitted {
+    Admitted::Credential {
+        upload: Covered {
+            name: name.clone(),
+            id: None,
+            size: grant.size,
+            max_size: grant.max_size,
+            filename: grant.filename.clone(),
+            content_type: grant.content_type.clone(),
+            retain_until: grant.retain_until_ms.map(Timestamp),
+            token_until: None,
+        },
+        subject: grant.subject.clone(),
+        named: named_session(&call.headers, call.query.as_deref()).flatten(),
+        // [SES-15] a fresh token opens no further session, or neither would ever end
+        may_open: grant.scheme != Scheme::Resume,
+        ends_by,
+    }
+}
+
+/// What a session allows: what its first credential for this upload did.
+fn of_session(session: &Session, covered: Covered) -> Grant {
+    Grant {
+        scheme: Scheme::Session,
+        subject: session.subject.clone(),
+        size: covered.size,
+        max_size: covered.max_size,
+        filename: covered.filename,
+        content_type: covered.content_type,
+        issued_at_ms: Some(session.created_at.0),
+        expires_at_ms: Some(session.expires_at.0),
+        retain_until_ms: covered.retain_until.map(|at| at.0),
+        fingerprint: None,
+    }
+}
+
+/// A fresh token for one upload of a session, signed as the credentials of its base path are.
 ///
 /// # Errors
-/// The answer to send instead.
-pub fn granted(call: &Call<'_>, length: Option<u64>, known: Option<&Upload>) -> Result<Grant, Denied> {
-    match call.realm.door {
-        Door::Files { access: Access::Url, .. } => return Ok(Grant::of_url()),
-        Door::Files { access: Access::Grant, .. } => return granted_to_owner(call, known),
-        Door::Slots => {}
-    }
-    let presented = Presented {
-        path: &call.path,
-        query: call.query.as_deref(),
-        authorization: call.headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes),
-        length,
-        content_types: &content_types(call, known),
+/// A fault when it cannot be signed.
+pub fn resume_token(
+    house: &House,
+    session: &Session,
+    covered: &Covered,
+    until: Timestamp,
+) -> Result<String, Fault> {
+    let failed = |cause: &str| Fault::new(Component::Sessions, "making a fresh token", cause);
+    let (realm, path) =
+        house.realm_of(covered.name.as_str()).ok_or_else(|| failed("its base path is gone"))?;
+    let claims = ResumeClaims {
+        subject: session.subject.clone(),
+        path: path.to_owned(),
+        size: covered.size,
+        max_size: covered.max_size,
+        filename: covered.filename.clone(),
+        content_type: covered.content_type.clone(),
+        retain_until_ms: covered.retain_until.map(|at| at.0),
+        issued_at_ms: house.clock.now().0,
+        expires_at_ms: until.0,
     };
-    authorize(&call.realm.keys.current(), &presented, call.house.clock.now().0)
+    mint_resume(&realm.keys.current(), &claims).map_err(|error| failed(&error.to_string()))
+}
+
+/// [SES-4] the session that a request names: `Some(None)` when what it names cannot be one
+#[must_use]
+pub fn named_session(headers: &HeaderMap, query: Option<&str>) -> Option<Option<SessionId>> {
+    let of_header =
+        |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
+    // A fresh token may stand there too.
+    let token = of_header(X_SESSION_TOKEN).filter(|text| !text.contains('.'));
+    let parameter = || {
+        query?.split('&').find_map(|pair| pair.strip_prefix("session_id=")).filter(|text| !text.is_empty())
+    };
+    of_header(X_SESSION_ID).or(token).or_else(parameter).map(SessionId::parse)
 }
 
 /// Judge the grant that a creation presents.
 ///
 /// # Errors
 /// Why it is none.
-pub fn may_create(call: &Call<'_>, length: Option<u64>) -> Result<Grant, Denied> {
-    let presented = Presented {
-        path: &call.path,
-        query: call.query.as_deref(),
-        authorization: call.headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes),
-        length,
-        content_types: &[],
-    };
-    authorize_grant(&call.realm.keys.current(), &presented, call.house.clock.now().0)
+pub async fn may_create(call: &Call<'_>, length: Option<u64>) -> Result<Grant, NotGranted> {
+    let hosts = call.hosts();
+    let header = |name: &str| joined(&call.headers, name);
+    let presented = presented(call, length, &[], &hosts, &header);
+    // [SES-18] neither a session nor time lets anybody create
+    let grant = authorize_grant(&call.realm.keys.current(), &presented, call.house.clock.now().0)
+        .map_err(NotGranted::Denied)?;
+    limited(call, &grant).await?;
+    call.decided(Outcome::Allowed, &Decision::of(&grant, "good"));
+    Ok(grant)
 }
 
-/// [TUS-95] with `access = "grant"` every verb asks for a grant of the upload's own subject
-fn granted_to_owner(call: &Call<'_>, known: Option<&Upload>) -> Result<Grant, Denied> {
-    let grant = may_create(call, None)?;
-    match known {
-        Some(upload) if upload.about.owner != grant.subject => {
-            Err(Denied::WrongPath { carrier: Carrier::Header })
-        }
-        Some(_) | None => Ok(grant),
+/// An upload was created with a grant: from here on its session covers it.
+pub fn was_created(call: &Call<'_>, grant: &Grant, upload: &Upload) {
+    if grant.scheme == Scheme::Url {
+        return;
     }
+    let grant = Grant { size: upload.length, max_size: grant.max_size, ..grant.clone() };
+    call.visit.admit(by_credential(call, &grant, &upload.name, None));
+    call.visit.saw(upload);
 }
 
 /// Whether a request may bring an upload into being by writing to its URL: in slots, which are minted before.
@@ -84,30 +420,98 @@ pub fn about(call: &Call<'_>, grant: &Grant) -> About {
     }
 }
 
-/// The answer to a request without a good credential.
-#[must_use]
-pub fn denied(call: &Call<'_>, why: Denied, dialect: &'static str) -> Reply {
-    let detail = why.to_string();
-    let (status, word, challenge) = match why {
+/// The answer to a request that was not let in. Counts, records and tells why.
+pub async fn denied(call: &Call<'_>, why: NotGranted, dialect: &'static str) -> Reply {
+    match why {
+        NotGranted::Denied(why) => {
+            let (status, word, challenge) = status_of(&why);
+            call.house.metrics.refused(dialect, word);
+            tracing::info!(reason = word, detail = %why, "credential refused");
+            call.decided(Outcome::Refused, &Decision::of_nobody(word));
+            if is_a_failure(&why) {
+                call.house.failed(&call.place).await;
+            }
+            let reply = Reply::problem(status, word, &why.to_string());
+            match challenge {
+                Some(challenge) => reply.with(header::WWW_AUTHENTICATE, challenge),
+                None => reply,
+            }
+        }
+        NotGranted::Session(why) => {
+            call.house.metrics.refused(dialect, why.word());
+            session_refused(call.house, &call.place, why).await
+        }
+        NotGranted::Stopped(stopped) => {
+            call.house.metrics.refused(dialect, "rate");
+            too_often(call.house, &call.place, stopped)
+        }
+        NotGranted::Fault(fault) => super::answer::fault(call, &fault),
+    }
+}
+
+/// [SES-53] what guesses, and not what is merely late
+fn is_a_failure(why: &Denied) -> bool {
+    match why {
+        Denied::Malformed { .. }
+        | Denied::BadSignature { .. }
+        | Denied::WrongPath { .. }
+        | Denied::WrongSize { .. } => true,
+        Denied::Missing | Denied::LengthRequired | Denied::NotYetValid { .. } | Denied::Expired { .. } => {
+            false
+        }
+    }
+}
+
+const INVALID_TOKEN: Option<&str> = Some("Bearer error=\"invalid_token\"");
+
+fn status_of(why: &Denied) -> (StatusCode, &'static str, Option<&'static str>) {
+    match why {
         Denied::Missing => (StatusCode::UNAUTHORIZED, "credential-missing", Some("Bearer")),
         Denied::Malformed { carrier, .. } | Denied::BadSignature { carrier } => match carrier {
-            Carrier::Header => {
-                (StatusCode::UNAUTHORIZED, "credential-invalid", Some("Bearer error=\"invalid_token\""))
-            }
+            Carrier::Header => (StatusCode::UNAUTHORIZED, "credential-invalid", INVALID_TOKEN),
             Carrier::Query => (StatusCode::FORBIDDEN, "credential-invalid", None),
         },
         Denied::Expired { .. } | Denied::NotYetValid { .. } => {
-            (StatusCode::UNAUTHORIZED, "credential-expired", Some("Bearer error=\"invalid_token\""))
+            (StatusCode::UNAUTHORIZED, "credential-expired", INVALID_TOKEN)
         }
         Denied::WrongPath { .. } => (StatusCode::FORBIDDEN, "credential-path", None),
         Denied::WrongSize { .. } => (StatusCode::FORBIDDEN, "credential-size", None),
         Denied::LengthRequired => (StatusCode::LENGTH_REQUIRED, "length-required", None),
-    };
-    call.house.metrics.refused(dialect, word);
-    tracing::info!(reason = word, detail, "credential refused");
-    let reply = Reply::problem(status, word, &detail);
-    match challenge {
-        Some(challenge) => reply.with(header::WWW_AUTHENTICATE, challenge),
-        None => reply,
     }
+}
+
+/// The answer to a session that does not help.
+pub async fn session_refused(house: &House, place: &Place, why: session::Refused) -> Reply {
+    use session::Refused;
+    let status = match why {
+        Refused::Missing | Refused::Malformed | Refused::Unknown | Refused::Expired => {
+            StatusCode::UNAUTHORIZED
+        }
+        Refused::Foreign | Refused::Exhausted => StatusCode::FORBIDDEN,
+    };
+    house.metrics.session("refused");
+    tracing::info!(reason = why.word(), "session refused");
+    house.record_refusal("session-refused", why.word(), place);
+    if why.is_a_guess() {
+        house.failed(place).await;
+    }
+    let reply = Reply::problem(status, why.word(), &why.to_string());
+    match status {
+        StatusCode::UNAUTHORIZED => reply.with(header::WWW_AUTHENTICATE, "Bearer"),
+        _ => reply,
+    }
+}
+
+/// [SES-51] [SES-52] 429, and when to try again
+#[must_use]
+pub fn too_often(house: &House, place: &Place, stopped: Stopped) -> Reply {
+    let (word, detail, wait) = match stopped {
+        Stopped::Banned { retry_after } => {
+            ("banned", "too many wrong credentials came from this address; try again later", retry_after)
+        }
+        Stopped::Rate { retry_after } => ("rate", "too many requests; try again later", retry_after),
+    };
+    house.record_refusal(if word == "banned" { "banned" } else { "rate-limited" }, word, place);
+    let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
+    Reply::problem(StatusCode::TOO_MANY_REQUESTS, word, detail).with(header::RETRY_AFTER, seconds)
 }

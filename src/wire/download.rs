@@ -7,15 +7,14 @@ use futures_util::{StreamExt, stream};
 use http::{HeaderName, Method, StatusCode, header};
 
 use super::{
-    Access, Call, Door,
+    Call,
     answer::{etag, fault},
-    credentials::{denied, granted, may_begin},
+    credentials::{denied, granted, may_begin, may_read},
     download_plan::{Body, Servable, plan},
     removal::{NotRemoved, remove},
     reply::{Content, Reply, UPLOAD_COMPLETE, UPLOAD_LENGTH},
 };
 use crate::{
-    auth::Denied,
     engine::{Error, Refusal},
     upload::{Offset, Phase, Upload},
 };
@@ -28,9 +27,10 @@ pub async fn get(call: Call<'_>) -> Reply {
         Ok(upload) => upload,
         Err(error) => return answer(&call, error),
     };
-    match may_read(&call, Some(&upload)) {
+    // Whoever knows a URL may read it, unless every verb asks for a grant.
+    match may_read(&call, Some(&upload)).await {
         Ok(()) => serve(&call, upload).await,
-        Err(why) => denied(&call, why, DIALECT),
+        Err(why) => denied(&call, why, DIALECT).await,
     }
 }
 
@@ -38,16 +38,8 @@ pub async fn get(call: Call<'_>) -> Reply {
 pub async fn delete(call: Call<'_>) -> Reply {
     match remove(&call).await {
         Ok(()) => Reply::new(StatusCode::NO_CONTENT),
-        Err(NotRemoved::Denied(why)) => denied(&call, why, DIALECT),
+        Err(NotRemoved::Denied(why)) => denied(&call, why, DIALECT).await,
         Err(NotRemoved::Failed(error)) => answer(&call, error),
-    }
-}
-
-/// Whoever knows a URL may read it, unless every verb asks for a grant.
-fn may_read(call: &Call<'_>, known: Option<&Upload>) -> Result<(), Denied> {
-    match call.realm.door {
-        Door::Files { access: Access::Grant, .. } => granted(call, None, known).map(|_| ()),
-        Door::Files { access: Access::Url, .. } | Door::Slots => Ok(()),
     }
 }
 
@@ -60,17 +52,20 @@ pub async fn head(call: Call<'_>) -> Reply {
     if known.as_ref().is_some_and(|u| u.phase == Phase::Complete) {
         return get(call).await;
     }
-    if let Err(why) = may_read(&call, known.as_ref()) {
-        return denied(&call, why, DIALECT);
+    if let Err(why) = may_read(&call, known.as_ref()).await {
+        return denied(&call, why, DIALECT).await;
     }
     // [ENG-3] the URL alone is no credential here, and may not end a writer
     // A token that signs the length can be judged before anything has arrived, if the client names the length.
     let named = call.header(UPLOAD_LENGTH).and_then(|text| text.parse().ok());
-    let grant = granted(&call, known.as_ref().and_then(|u| u.length).or(named), known.as_ref());
+    let grant = granted(&call, known.as_ref().and_then(|u| u.length).or(named), known.as_ref()).await;
     let upload = match call.house.engine.state(&call.name, grant.is_ok()).await {
         Ok(upload) => upload,
         Err(error) => return answer(&call, error),
     };
+    if let Some(upload) = &upload {
+        call.visit.saw(upload);
+    }
     match upload.as_ref().map(|u| u.phase) {
         Some(Phase::Complete) => get(call).await,
         Some(Phase::Gone(why)) => answer(&call, Refusal::Gone(why).into()),

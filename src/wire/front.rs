@@ -16,7 +16,8 @@ use salvo::{
 use tracing::Instrument;
 
 use super::{
-    Call, Door, House, Realm, body, content_range, cors, download, path, reply::Reply, tus, xep0363,
+    Call, House, body, content_range, cors, credentials::too_often, download, path, reply::Reply, session,
+    tus, visit::Visit, xep0363,
 };
 use crate::id;
 
@@ -41,7 +42,7 @@ impl Handler for Front {
         let request_id = request_id(req);
         let (method, version) = (req.method().clone(), req.version());
         let span = tracing::info_span!("request", id = %request_id, method = %method, upload = tracing::field::Empty);
-        let (route, mut reply) = self.answer(req).instrument(span.clone()).await;
+        let (route, mut reply) = self.answer(req, &request_id).instrument(span.clone()).await;
         self.house.cors.mark(&mut reply.headers);
         reply = reply.with(X_REQUEST_ID, &request_id);
         self.house.metrics.request(method.as_str(), route, reply.status.as_u16());
@@ -56,7 +57,7 @@ impl Handler for Front {
 }
 
 impl Front {
-    async fn answer(&self, req: &mut Request) -> (&'static str, Reply) {
+    async fn answer(&self, req: &mut Request, request_id: &str) -> (&'static str, Reply) {
         let house = &*self.house;
         if req.method() == Method::OPTIONS {
             return ("options", options(house));
@@ -72,6 +73,21 @@ impl Front {
             "/readyz" => return ("health", ready(house).await),
             _ => {}
         }
+        let remote = req.remote_addr().ip().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let place = house.place(house.proxies.client(remote, req.headers()), req.headers());
+        if let Err(stopped) = house.may_ask(&place).await {
+            body::unwanted(req.take_body(), req.headers(), req.version());
+            return ("none", too_often(house, &place, stopped));
+        }
+        let raw = req.uri().path();
+        if let session::PATH | session::REFRESH = raw {
+            let path = if raw == session::PATH { session::PATH } else { session::REFRESH };
+            body::unwanted(req.take_body(), req.headers(), req.version());
+            let (method, query) = (req.method().clone(), req.uri().query().map(str::to_owned));
+            let headers = std::mem::take(req.headers_mut());
+            let question = session::Question { house, method, path, headers, query, place };
+            return ("session", Box::pin(question.answer()).await);
+        }
         let Ok(decoded) = path::decode(raw) else {
             body::unwanted(req.take_body(), req.headers(), req.version());
             return (
@@ -79,19 +95,13 @@ impl Front {
                 Reply::problem(StatusCode::BAD_REQUEST, "malformed", "the path is not UTF-8 text"),
             );
         };
-        let found = house
-            .realms
-            .iter()
-            .filter_map(|realm| Some((realm, within(realm, &decoded)?)))
-            .max_by_key(|(realm, _)| realm.base_path.len());
-        let Some((realm, rest)) = found else {
+        let Some((realm, rest)) = house.realm_of(&decoded) else {
             body::unwanted(req.take_body(), req.headers(), req.version());
             return (
                 "none",
                 Reply::problem(StatusCode::NOT_FOUND, "unknown", "nothing is served at this path"),
             );
         };
-        let remote = req.remote_addr().ip().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         // [TUS-12] the override counts, the actual method does not
         let method = match req
             .headers()
@@ -106,11 +116,16 @@ impl Front {
                 return ("none", Reply::problem(StatusCode::BAD_REQUEST, "malformed", detail));
             }
         };
+        let (visit, raw_path) = (Arc::<Visit>::default(), req.uri().path().to_owned());
         let call = Call {
             house,
             realm,
             method,
-            peer: house.proxies.client(remote, req.headers()),
+            raw_path: raw_path.clone(),
+            place: place.clone(),
+            request_id: request_id.to_owned(),
+            visit: Arc::clone(&visit),
+            authority: req.uri().authority().map(|authority| authority.as_str().to_owned()),
             forwarded_origin: house.proxies.origin(remote, req.headers()),
             version: req.version(),
             query: req.uri().query().map(str::to_owned),
@@ -119,23 +134,14 @@ impl Front {
             headers: std::mem::take(req.headers_mut()),
             body: req.take_body(),
         };
-        dispatch(call).await
+        let (route, reply) = dispatch(call).await;
+        (route, visit.sign(house, place, route == "xep0363", reply).await)
     }
 }
 
 /// OPTIONS, preflight or not. The tus headers too: every URL speaks tus, and its clients look here for what we can do.
 fn options(house: &House) -> Reply {
     tus::headers::announce(house.cors.options(), house.max_size)
-}
-
-/// What a path names within a realm: an upload, or, as the empty rest, the place where uploads are created.
-fn within<'a>(realm: &Realm, path: &'a str) -> Option<&'a str> {
-    let creates = matches!(realm.door, Door::Files { .. });
-    let rest = path.strip_prefix(realm.base_path.as_str());
-    if creates && rest.is_some_and(|rest| matches!(rest, "" | "/")) {
-        return Some("");
-    }
-    path::below(&realm.base_path, path)
 }
 
 /// The method and the headers choose the dialect.

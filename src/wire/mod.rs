@@ -5,12 +5,14 @@
 //!                                         ├─ PUT + Content-Range ─── content_range
 //!                                         ├─ Tus-Resumable, PATCH ── tus
 //!                                         └─ GET, HEAD, DELETE ───── download (an offset, while incomplete)
+//!         └─ /session ─────────────────────────────────────────────── session
 //! ```
 //!
 //! An adapter knows the engine and nothing of the other adapters; removing one takes its line out of `front` and
 //! leaves the engine as it is.
 
 pub mod answer;
+pub mod audit;
 pub mod body;
 pub mod content_range;
 pub mod cors;
@@ -23,15 +25,27 @@ pub mod path;
 pub mod peer;
 pub mod removal;
 pub mod reply;
+pub mod session;
 pub mod tus;
+pub mod visit;
 pub mod xep0363;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, Method, Version};
 use salvo::http::ReqBody;
 
-use crate::{auth::Keys, clock::Clock, engine::Engine, telemetry::Metrics, upload::Name};
+use crate::{
+    auth::{self, Keys},
+    clock::Clock,
+    engine::Engine,
+    guard::Guard,
+    network::{Agents, Networks},
+    session::{Grace, Keeper, Place, Sessions},
+    telemetry::{Audit, Metrics},
+    upload::Name,
+};
+use visit::Visit;
 
 /// A base path, and what opens the uploads below it.
 #[derive(Debug)]
@@ -44,6 +58,19 @@ pub struct Realm {
     pub door: Door,
     /// Whether an owner may delete a complete upload.
     pub may_delete_complete: bool,
+}
+
+impl Realm {
+    /// What a path names within this realm: an upload, or, as the empty rest, the place where uploads are created.
+    #[must_use]
+    fn within<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let creates = matches!(self.door, Door::Files { .. });
+        let rest = path.strip_prefix(self.base_path.as_str());
+        if creates && rest.is_some_and(|rest| matches!(rest, "" | "/")) {
+            return Some("");
+        }
+        path::below(&self.base_path, path)
+    }
 }
 
 /// Who may write below a base path.
@@ -99,7 +126,48 @@ pub struct House {
     pub creations: peer::Limiter,
     /// The largest upload in bytes.
     pub max_size: u64,
+    /// Sessions; `None` when they are switched off.
+    pub sessions: Option<Arc<Keeper>>,
+    /// What tokens that do not sign their whole path are bound to.
+    pub bindings: Arc<dyn Sessions>,
+    /// The sessions of clients that do not name them.
+    pub remembered: visit::Remembered,
+    /// Time after a token's expiry.
+    pub grace: Grace,
+    /// How ejabberd's Bearer tokens are dated.
+    pub bearer: auth::Rules,
+    /// Bans and rates.
+    pub guard: Arc<dyn Guard>,
+    /// Names of networks.
+    pub networks: Networks,
+    /// Classes of clients.
+    pub agents: Agents,
+    /// The audit log.
+    pub audit: Arc<Audit>,
 }
+
+impl House {
+    /// The base path that a decoded path lies below, the longest that fits, and what follows it.
+    #[must_use]
+    pub fn realm_of<'p>(&self, path: &'p str) -> Option<(&Realm, &'p str)> {
+        let within = self.realms.iter().filter_map(|realm| Some((realm, realm.within(path)?)));
+        within.max_by_key(|(realm, _)| realm.base_path.len())
+    }
+
+    /// Where a request comes from, as far as it shows.
+    #[must_use]
+    pub fn place(&self, address: IpAddr, headers: &HeaderMap) -> Place {
+        let address = address.to_canonical();
+        let agent =
+            headers.get(http::header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let agent: String = agent.as_deref().unwrap_or_default().chars().take(LONGEST_AGENT).collect();
+        let network = self.networks.class(address).to_owned();
+        Place { address, network, class: self.agents.class(&agent), agent }
+    }
+}
+
+/// Characters of a User-Agent that are kept.
+const LONGEST_AGENT: usize = 200;
 
 /// A request to an upload's URL.
 #[derive(Debug)]
@@ -120,10 +188,18 @@ pub struct Call<'a> {
     pub name: Name,
     /// The path behind the base path, decoded once; what credentials sign.
     pub path: String,
-    /// The client's address, seen through trusted proxies.
-    pub peer: std::net::IpAddr,
+    /// The path as it was sent, percent-encoded.
+    pub raw_path: String,
+    /// Where the client is: its address seen through trusted proxies, and its program.
+    pub place: Place,
+    /// The request's id, for the logs.
+    pub request_id: String,
+    /// What becomes of it.
+    pub visit: Arc<Visit>,
     /// The origin under which the client reached us, as far as a trusted proxy says.
     pub forwarded_origin: Option<String>,
+    /// The authority of an HTTP/2 request, which has no Host field.
+    pub authority: Option<String>,
     /// The body, not yet asked for.
     pub body: ReqBody,
 }
@@ -136,6 +212,23 @@ impl Drop for Call<'_> {
 }
 
 impl Call<'_> {
+    /// The hosts under which the client may have reached us: as the request says, and as the operator does.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<&str> {
+        fn host_of(url: &str) -> &str {
+            let behind_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+            behind_scheme.split('/').next().unwrap_or_default()
+        }
+        let public = self.house.public_url.as_deref().map(host_of);
+        let forwarded = self.forwarded_origin.as_deref().map(host_of);
+        self.header(http::header::HOST)
+            .or(self.authority.as_deref())
+            .into_iter()
+            .chain(forwarded)
+            .chain(public)
+            .collect()
+    }
+
     /// A header's value as text; `None` when it is absent or not visible ASCII.
     #[must_use]
     pub fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {

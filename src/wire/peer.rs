@@ -1,81 +1,148 @@
 //! Who is on the other end: the client's address seen through trusted proxies, and how often it may do something.
 
-use std::{net::IpAddr, num::NonZeroU32, time::Duration};
+mod forwarded;
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock as _};
+use std::{net::IpAddr, time::Duration};
+
 use http::HeaderMap;
 
-use crate::config::Cidr;
+use crate::{
+    config::{Cidr, ForwardedHeader},
+    guard::rate::Rate,
+};
+use forwarded::Element;
 
-/// Networks whose forwarding headers are believed.
-#[derive(Clone, Debug, Default)]
-pub struct Proxies(pub Vec<Cidr>);
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Networks whose forwarding headers are believed, and which of the headers they write.
+#[derive(Clone, Debug)]
+pub struct Proxies {
+    trusted: Vec<Cidr>,
+    header: ForwardedHeader,
+}
+
+/// What a hop's proxy says of the client in front of it; `None` when it names no address.
+struct Hop<'a> {
+    client: Option<IpAddr>,
+    element: Option<Element<'a>>,
+}
 
 impl Proxies {
-    fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(address))
+    /// Proxies in these networks that write this header.
+    #[must_use]
+    pub fn new(trusted: Vec<Cidr>, header: ForwardedHeader) -> Self {
+        Self { trusted, header }
     }
 
-    /// The client's address: the last one of `X-Forwarded-For` that is no trusted proxy, when a trusted proxy sent
-    /// it. Whatever an untrusted peer writes into the header counts for nothing.
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(address))
+    }
+
+    fn writes_forwarded(&self, headers: &HeaderMap) -> bool {
+        match self.header {
+            ForwardedHeader::Auto => {
+                !headers.contains_key(X_FORWARDED_FOR) && headers.contains_key(http::header::FORWARDED)
+            }
+            ForwardedHeader::XForwardedFor => false,
+            ForwardedHeader::Forwarded => true,
+        }
+    }
+
+    /// [SES-50] The client's address: the last one listed that is no trusted proxy, when a trusted proxy sent it.
+    /// Whatever an untrusted peer writes counts for nothing.
+    ///
+    /// Read from the right, byte by byte: what the client itself wrote stands on the left, and neither its bytes nor its
+    /// quotes may spoil what our proxy added to them.
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        if !self.trusts(peer) {
-            return peer;
-        }
-        let listed: Vec<Option<IpAddr>> = headers
-            .get_all("x-forwarded-for")
-            .iter()
-            .flat_map(|value| value.to_str().unwrap_or_default().split(','))
-            .map(|text| address(text.trim()))
-            .collect();
         let mut nearest = peer;
-        for hop in listed.into_iter().rev() {
-            // Behind something unreadable nothing can be believed.
-            let Some(hop) = hop else { return nearest };
-            nearest = hop;
-            if !self.trusts(hop) {
-                return hop;
-            }
-        }
+        self.believed(peer, headers, |hop| nearest = hop.client.unwrap_or(nearest));
         nearest
     }
 
-    /// `scheme://host` as a trusted proxy reports it.
+    /// `scheme://host` as a trusted proxy reports it. Of several the outermost counts that names both.
     #[must_use]
     pub fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> Option<String> {
         if !self.trusts(peer) {
             return None;
         }
-        let one = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-        let (scheme, host) = (one("x-forwarded-proto")?, one("x-forwarded-host")?);
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
-        let is_good = matches!(scheme, "http" | "https") && !host.is_empty() && host.bytes().all(plain);
-        is_good.then(|| format!("{scheme}://{host}"))
+        if self.writes_forwarded(headers) {
+            let mut outermost = None;
+            self.believed(peer, headers, |hop| {
+                if let Some(Element { proto: Some(scheme), host: Some(host), .. }) = &hop.element {
+                    outermost = Some((scheme.to_ascii_lowercase(), host.clone().into_owned()));
+                }
+            });
+            return outermost.and_then(|(scheme, host)| origin_of(&scheme, &host));
+        }
+        // Where a proxy adds a line to the client's own, its line is the last.
+        let last = |name: &str| headers.get_all(name).iter().next_back()?.to_str().ok().map(str::trim);
+        origin_of(last("x-forwarded-proto")?, last("x-forwarded-host")?)
+    }
+
+    /// Shows each hop that a trusted proxy reports, the nearest first, until one is reported by somebody else, or is
+    /// unreadable: behind that nothing can be believed.
+    fn believed(&self, peer: IpAddr, headers: &HeaderMap, mut see: impl FnMut(&Hop<'_>)) {
+        if !self.trusts(peer) {
+            return;
+        }
+        let mut is_last = |hop: &Hop<'_>| {
+            see(hop);
+            !hop.client.is_some_and(|client| self.trusts(client))
+        };
+        if self.writes_forwarded(headers) {
+            for value in headers.get_all(http::header::FORWARDED).iter().rev() {
+                for text in forwarded::elements_from_the_right(value.as_bytes()) {
+                    let element = forwarded::element(text);
+                    let client = element.as_ref().and_then(|found| forwarded::node(found.client.as_deref()?));
+                    if is_last(&Hop { client, element }) {
+                        return;
+                    }
+                }
+            }
+            return;
+        }
+        for value in headers.get_all(X_FORWARDED_FOR).iter().rev() {
+            for text in value.as_bytes().rsplit(|byte| *byte == b',') {
+                let client = std::str::from_utf8(text).ok().and_then(|text| address(text.trim()));
+                if is_last(&Hop { client, element: None }) {
+                    return;
+                }
+            }
+        }
     }
 }
 
-/// An address with or without a port.
+fn origin_of(scheme: &str, host: &str) -> Option<String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
+    let is_good = matches!(scheme, "http" | "https") && !host.is_empty() && host.bytes().all(plain);
+    is_good.then(|| format!("{scheme}://{host}"))
+}
+
+/// An address with or without a port. IPv4 mapped into IPv6 is IPv4.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_matches('"');
-    bare.parse().ok().or_else(|| bare.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip())).or_else(
-        || {
+    let found = bare
+        .parse()
+        .ok()
+        .or_else(|| bare.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))
+        .or_else(|| {
             bare.strip_prefix('[')
                 .and_then(|rest| rest.strip_suffix(']'))
                 .and_then(|inner| inner.parse().ok())
-        },
-    )
+        });
+    found.map(|ip: IpAddr| ip.to_canonical())
 }
 
 /// A rate limit by address. IPv6 is counted by /64, since a single customer holds one.
 #[derive(Debug)]
-pub struct Limiter(Option<DefaultKeyedRateLimiter<IpAddr>>);
+pub struct Limiter(Rate);
 
 impl Limiter {
     /// So many a minute, of which as many may come at once; 0 for no limit.
     #[must_use]
     pub fn per_minute(count: u32) -> Self {
-        Self(NonZeroU32::new(count).map(|count| RateLimiter::keyed(Quota::per_minute(count))))
+        Self(Rate::per_minute(count))
     }
 
     /// Count one; `Err` with the time to wait when it is one too many.
@@ -83,77 +150,9 @@ impl Limiter {
     /// # Errors
     /// How long to wait.
     pub fn count(&self, address: IpAddr) -> Result<(), Duration> {
-        let Some(limiter) = &self.0 else { return Ok(()) };
-        if limiter.len() > 100_000 {
-            limiter.retain_recent();
-        }
-        limiter
-            .check_key(&network(address))
-            .map_err(|not_until| not_until.wait_time_from(governor::clock::DefaultClock::default().now()))
-    }
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => IpAddr::V4(v4),
-            None => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
-        },
+        self.0.count_address(address)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn proxies() -> Proxies {
-        Proxies(vec![Cidr::parse("10.0.0.0/8").unwrap()])
-    }
-
-    fn headers(forwarded: &[&str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for value in forwarded {
-            headers.append("x-forwarded-for", value.parse().unwrap());
-        }
-        headers
-    }
-
-    #[test]
-    fn only_a_trusted_proxy_is_believed() {
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        let forged = headers(&["1.2.3.4"]);
-        assert_eq!(proxies().client(ip("192.0.2.1"), &forged), ip("192.0.2.1"));
-        assert_eq!(proxies().client(ip("10.0.0.1"), &forged), ip("1.2.3.4"));
-        // What the client itself wrote stands before what our proxy added.
-        assert_eq!(
-            proxies().client(ip("10.0.0.1"), &headers(&["6.6.6.6, 192.0.2.9", "10.0.0.2"])),
-            ip("192.0.2.9")
-        );
-        assert_eq!(proxies().client(ip("10.0.0.1"), &headers(&["6.6.6.6, nonsense"])), ip("10.0.0.1"));
-        assert_eq!(proxies().client(ip("10.0.0.1"), &HeaderMap::new()), ip("10.0.0.1"));
-        assert_eq!(proxies().client(ip("10.0.0.1"), &headers(&["[2001:db8::1]:443"])), ip("2001:db8::1"));
-    }
-
-    #[test]
-    fn an_origin_is_taken_from_a_trusted_proxy_alone() {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-forwarded-proto", "https".parse().unwrap());
-        headers.insert("x-forwarded-host", "up.example.org".parse().unwrap());
-        let trusted = "10.0.0.1".parse().unwrap();
-        assert_eq!(proxies().origin(trusted, &headers).as_deref(), Some("https://up.example.org"));
-        assert_eq!(proxies().origin("192.0.2.1".parse().unwrap(), &headers), None);
-        headers.insert("x-forwarded-host", "evil/path".parse().unwrap());
-        assert_eq!(proxies().origin(trusted, &headers), None);
-    }
-
-    #[test]
-    fn an_address_is_stopped_after_its_burst_and_its_neighbours_in_the_same_64_too() {
-        let limiter = Limiter::per_minute(2);
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert!(limiter.count(ip("2001:db8::1")).is_ok() && limiter.count(ip("2001:db8::2")).is_ok());
-        assert!(limiter.count(ip("2001:db8::3")).unwrap_err() > Duration::ZERO);
-        assert!(limiter.count(ip("2001:db8:0:1::1")).is_ok());
-        assert!((0..100).all(|_| Limiter::per_minute(0).count(ip("192.0.2.1")).is_ok()));
-    }
-}
+mod tests;

@@ -1,13 +1,16 @@
 //! DELETE, which means the same in every dialect; each has its own statuses for what comes of it.
 
-use super::{Call, credentials::granted};
-use crate::{auth::Denied, engine::Error};
+use super::{
+    Call,
+    credentials::{NotGranted, granted},
+};
+use crate::engine::Error;
 
 /// Why an upload was not removed.
 #[derive(Debug)]
 pub enum NotRemoved {
     /// The credential.
-    Denied(Denied),
+    Denied(NotGranted),
     /// The engine's refusal, or a fault.
     Failed(Error),
 }
@@ -25,7 +28,9 @@ impl From<Error> for NotRemoved {
 /// See [`NotRemoved`].
 pub async fn remove(call: &Call<'_>) -> Result<(), NotRemoved> {
     let known = call.house.engine.find(&call.name).await?;
-    granted(call, known.as_ref().and_then(|u| u.length), known.as_ref()).map_err(NotRemoved::Denied)?;
+    let length = known.as_ref().and_then(|u| u.length);
+    granted(call, length, known.as_ref()).await.map_err(NotRemoved::Denied)?;
     call.house.engine.delete(&call.name, call.realm.may_delete_complete).await?;
+    call.removed(known.as_ref().map(|upload| upload.id.0.as_str()));
     Ok(())
 }

@@ -40,9 +40,9 @@ pub async fn put(mut call: Call<'_>) -> Reply {
         Ok(known) => known,
         Err(error) => return answer(&call, Err(error)),
     };
-    let grant = match granted(&call, claimed, known.as_ref()) {
+    let grant = match granted(&call, claimed, known.as_ref()).await {
         Ok(grant) => grant,
-        Err(why) => return denied(&call, why, DIALECT),
+        Err(why) => return denied(&call, why, DIALECT).await,
     };
     let order = Order {
         name: call.name.clone(),

@@ -158,7 +158,9 @@ def assert_stored(reply: Response) -> None:
     assert reply.status == 201, reply
     assert reply.headers["Content-Length"] == "0", reply
     assert reply.headers["Content-Encoding"] is None, reply
-    assert reply.headers["Location"] is None, reply
+    # The Location is the URL that the client has, without its credential: no redirect, since the status is 201.
+    location = reply.headers["Location"]
+    assert location is not None and "?" not in location, reply
     assert reply.body == b"", reply
 
 

@@ -40,8 +40,8 @@ fn a_presented_request_prints_without_its_credential() {
         path: PHOTO,
         query: Some("v=abc"),
         authorization: Some(b"Bearer abc"),
-        length: None,
-        content_types: &[],
+        session_token: Some(b"abc"),
+        ..Presented::nothing()
     };
     assert!(!format!("{presented:?}").contains("abc"));
 }

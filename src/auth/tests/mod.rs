@@ -2,14 +2,20 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::Mac;
+use hmac::{Hmac, KeyInit, Mac};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sha2::Sha256;
 
 use super::*;
 
+mod bearers;
+mod confusion;
 mod jwts;
 mod keyring;
 mod minting;
 mod properties;
+mod resumes;
+mod sigv4s;
 mod slot_tokens;
 mod strength;
 
@@ -68,12 +74,29 @@ struct Ask {
     query: Option<String>,
     authorization: Option<Vec<u8>>,
     length: Option<u64>,
-    content_types: Vec<&'static str>,
+    content_types: Vec<String>,
+    session_token: Option<Vec<u8>>,
+    /// `None` is `/upload/` and the path, encoded.
+    raw_path: Option<String>,
+    hosts: Vec<&'static str>,
+    headers: Vec<(&'static str, &'static str)>,
 }
 
 fn ask() -> Ask {
-    Ask { path: PHOTO.into(), query: None, authorization: None, length: Some(MIB), content_types: vec![] }
+    Ask {
+        path: PHOTO.into(),
+        query: None,
+        authorization: None,
+        length: Some(MIB),
+        content_types: vec![],
+        session_token: None,
+        raw_path: None,
+        hosts: vec!["up.example.org"],
+        headers: vec![],
+    }
 }
+
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 impl Ask {
     fn path(mut self, path: &str) -> Self {
@@ -95,19 +118,52 @@ impl Ask {
         self.length = length.into();
         self
     }
-    fn types(mut self, types: &[&'static str]) -> Self {
-        self.content_types = types.to_vec();
+    fn types(mut self, types: &[&str]) -> Self {
+        self.content_types = types.iter().map(|named| (*named).to_owned()).collect();
         self
     }
-    fn of(&self, keys: &Keyring, now_ms: i64) -> Result<Grant, Denied> {
-        let presented = Presented {
+    fn session(mut self, token: impl AsRef<[u8]>) -> Self {
+        self.session_token = Some(token.as_ref().to_vec());
+        self
+    }
+    fn raw(mut self, raw: &str) -> Self {
+        self.raw_path = Some(raw.into());
+        self
+    }
+    fn hosts(mut self, hosts: &[&'static str]) -> Self {
+        self.hosts = hosts.to_vec();
+        self
+    }
+    fn sends(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+    fn show<T>(&self, judge: impl FnOnce(&Presented<'_>) -> T) -> T {
+        let raw = self
+            .raw_path
+            .clone()
+            .unwrap_or_else(|| format!("/upload/{}", utf8_percent_encode(&self.path, IN_PATH)));
+        let types: Vec<&str> = self.content_types.iter().map(String::as_str).collect();
+        judge(&Presented {
             path: &self.path,
             query: self.query.as_deref(),
             authorization: self.authorization.as_deref(),
             length: self.length,
-            content_types: &self.content_types,
-        };
-        authorize(keys, &presented, now_ms)
+            content_types: &types,
+            session_token: self.session_token.as_deref(),
+            raw_path: &raw,
+            hosts: &self.hosts,
+            header: &|asked| {
+                let found = self.headers.iter().find(|(name, _)| *name == asked);
+                found.map(|(_, value)| (*value).to_owned())
+            },
+        })
+    }
+    fn of(&self, keys: &Keyring, now_ms: i64) -> Result<Grant, Denied> {
+        self.show(|presented| authorize(keys, &Rules::default(), presented, now_ms))
+    }
+    fn at(&self, now_ms: i64) -> Result<Grant, Denied> {
+        self.of(&ring(), now_ms)
     }
     fn ask(&self) -> Result<Grant, Denied> {
         self.of(&ring(), NOW)
@@ -117,6 +173,17 @@ impl Ask {
             Err(Denied::Malformed { carrier, why }) => (carrier, why),
             other => panic!("expected a malformed credential, got {other:?}"),
         }
+    }
+}
+
+/// When a credential expired that is right in everything else.
+fn expired(judged: &Result<Grant, Denied>) -> Option<i64> {
+    match judged {
+        Err(Denied::Expired { at_ms, grant }) => {
+            assert_eq!(grant.expires_at_ms, Some(*at_ms));
+            Some(*at_ms)
+        }
+        _ => None,
     }
 }
 

@@ -14,8 +14,9 @@ use crate::{
     upload::{About, Kind, Name, Offset, Upload},
     wire::{
         Call, Create, Door,
+        answer::location,
         body::{Announced, RequestSource, announced},
-        credentials::{denied, may_create},
+        credentials::{denied, may_create, was_created},
         path,
         reply::{Reply, UPLOAD_LENGTH},
     },
@@ -35,7 +36,7 @@ pub(super) async fn post(mut call: Call<'_>) -> Reply {
         Ok(wanted) => wanted,
         Err(reply) => return reply,
     };
-    let grant = match permitted(&call, wanted.length.or(wanted.body)) {
+    let grant = match permitted(&call, wanted.length.or(wanted.body)).await {
         Ok(grant) => grant,
         Err(reply) => return reply,
     };
@@ -51,14 +52,14 @@ pub(super) async fn post(mut call: Call<'_>) -> Reply {
     let order = Order { name: name.clone(), write, about, kind, check, dialect: DIALECT };
     if let Kind::Final(parts) = order.kind.clone() {
         return match call.house.engine.concatenate(order, parts).await {
-            Ok(upload) => created(&call, &upload, false),
+            Ok(upload) => created(&call, &grant, &upload, false),
             Err(error) => answer(&call, error),
         };
     }
     let is_empty = body == Some(0);
     if is_empty && order.check == Check::None {
         return match call.house.engine.create(order).await {
-            Ok(upload) => created(&call, &upload, false),
+            Ok(upload) => created(&call, &grant, &upload, false),
             Err(error) => answer(&call, error),
         };
     }
@@ -77,7 +78,7 @@ pub(super) async fn post(mut call: Call<'_>) -> Reply {
     let order = Order { write: Write { body, may_create: false, ..order.write }, ..order };
     let source = RequestSource::new(std::mem::take(&mut call.body), &call.headers, call.version);
     match call.house.engine.write(order, Box::pin(source.with_trailers(headers::claim))).await {
-        Ok(outcome) => created(&call, &outcome.upload, true),
+        Ok(outcome) => created(&call, &grant, &outcome.upload, true),
         Err(error) => {
             // The client never learns the URL of an upload whose creation is refused.
             if let Err(error) = call.house.engine.delete(&empty.name, true).await {
@@ -89,13 +90,13 @@ pub(super) async fn post(mut call: Call<'_>) -> Reply {
 }
 
 /// Who may create here, and how often.
-fn permitted(call: &Call<'_>, length: Option<u64>) -> Result<Grant, Reply> {
+async fn permitted(call: &Call<'_>, length: Option<u64>) -> Result<Grant, Reply> {
     let presents = call.headers.contains_key(header::AUTHORIZATION)
         || call.query.as_deref().is_some_and(|query| query.contains("token="));
     match call.realm.door {
         Door::Files { create: Create::Open, .. } if !presents => {
             // [TUS-94] open creation is limited by address
-            call.house.creations.count(call.peer).map_err(|wait| {
+            call.house.creations.count(call.place.address).map_err(|wait| {
                 call.house.metrics.refused(DIALECT, "rate");
                 let detail = "too many uploads were created from this address; try again later";
                 let seconds = wait.as_secs().saturating_add(1);
@@ -104,9 +105,10 @@ fn permitted(call: &Call<'_>, length: Option<u64>) -> Result<Grant, Reply> {
             })?;
             Ok(Grant::of_url())
         }
-        Door::Files { .. } | Door::Slots => {
-            may_create(call, length).map_err(|why| denied(call, why, DIALECT))
-        }
+        Door::Files { .. } | Door::Slots => match may_create(call, length).await {
+            Ok(grant) => Ok(grant),
+            Err(why) => Err(denied(call, why, DIALECT).await),
+        },
     }
 }
 
@@ -222,10 +224,9 @@ fn part(call: &Call<'_>, url: &str) -> Option<Name> {
 }
 
 /// [TUS-36] 201 with the URL of the new upload
-fn created(call: &Call<'_>, upload: &Upload, with_offset: bool) -> Reply {
-    let origin = call.house.public_url.as_deref().or(call.forwarded_origin.as_deref()).unwrap_or_default();
-    let reply =
-        Reply::new(StatusCode::CREATED).with(header::LOCATION, format!("{origin}{}", upload.name.as_str()));
+fn created(call: &Call<'_>, grant: &Grant, upload: &Upload, with_offset: bool) -> Reply {
+    was_created(call, grant, upload);
+    let reply = Reply::new(StatusCode::CREATED).with(header::LOCATION, location(call, upload));
     let reply = if with_offset { reply.offset(Some(upload.offset)) } else { reply };
     expires(reply, upload)
 }

@@ -113,12 +113,12 @@ async fn head(call: Call<'_>) -> Reply {
     };
     // A token that signs the length can be judged before anything has arrived, if the client names the length.
     let named = call.header(UPLOAD_LENGTH).and_then(number);
-    let grant = granted(&call, known.as_ref().and_then(|u| u.length).or(named), known.as_ref());
+    let grant = granted(&call, known.as_ref().and_then(|u| u.length).or(named), known.as_ref()).await;
     // A slot's state is open to whoever knows its URL; elsewhere the URL is the credential, or a grant is asked for.
     if let Err(why) = &grant
         && !may_begin(&call)
     {
-        return denied(&call, *why, DIALECT);
+        return denied(&call, why.clone(), DIALECT).await;
     }
     let upload = match call.house.engine.state(&call.name, grant.is_ok()).await {
         Ok(upload) => upload,
@@ -134,6 +134,7 @@ async fn head(call: Call<'_>) -> Reply {
             Ok(_) | Err(_) => answer(&call, Refusal::Unknown.into()),
         };
     };
+    call.visit.saw(&upload);
     if let Phase::Gone(why) = upload.phase {
         return answer(&call, Refusal::Gone(why).into());
     }
@@ -196,9 +197,9 @@ async fn patch(mut call: Call<'_>) -> Reply {
         Err(error) => return answer(&call, error),
     };
     let on_record = known.as_ref().and_then(|u| u.length);
-    let grant = match granted(&call, on_record.or(length), known.as_ref()) {
+    let grant = match granted(&call, on_record.or(length), known.as_ref()).await {
         Ok(grant) => grant,
-        Err(why) => return denied(&call, why, DIALECT),
+        Err(why) => return denied(&call, why, DIALECT).await,
     };
     let order = Order {
         name: call.name.clone(),
@@ -215,7 +216,10 @@ async fn patch(mut call: Call<'_>) -> Reply {
     };
     let source = RequestSource::new(std::mem::take(&mut call.body), &call.headers, call.version);
     match call.house.engine.write(order, Box::pin(source.with_trailers(headers::claim))).await {
-        Ok(outcome) => patched(&outcome),
+        Ok(outcome) => {
+            call.visit.saw(&outcome.upload);
+            patched(&outcome)
+        }
         Err(error) => answer(&call, error),
     }
 }
@@ -229,7 +233,7 @@ fn patched(outcome: &Outcome) -> Reply {
 async fn delete(call: Call<'_>) -> Reply {
     match remove(&call).await {
         Ok(()) => Reply::new(StatusCode::NO_CONTENT),
-        Err(NotRemoved::Denied(why)) => denied(&call, why, DIALECT),
+        Err(NotRemoved::Denied(why)) => denied(&call, why, DIALECT).await,
         Err(NotRemoved::Failed(error)) => answer(&call, error),
     }
 }

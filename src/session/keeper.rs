@@ -1,0 +1,269 @@
+//! Opens, joins, recovers and refreshes sessions: the rules, carried out by compare-and-set on a store.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use super::{
+    Change, Covered, Fingerprint, Place, Replaced, Session, SessionId, SessionKey, Sessions,
+    rules::{Policy, Refused, is_of},
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    fault::{Component, Fault},
+    telemetry::Metrics,
+    upload::Name,
+};
+
+/// Attempts to change a session that others change at the same time. Each failed one is another's success.
+const ATTEMPTS: usize = 64;
+/// Sessions on their way into the store that nobody waits for.
+const BEHIND: usize = 4096;
+
+/// Why there is no session to go on with.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The client's.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Ours.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// A session that was changed, and what changed.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// As it is stored now.
+    pub session: Session,
+    /// The change of place, if there was one.
+    pub moved: Option<Change>,
+    /// The end of the fresh token, where one was asked for.
+    pub token_until: Option<Timestamp>,
+    /// Whether that token cost a refresh.
+    pub is_refreshed: bool,
+}
+
+/// What a request wants of a session that it names.
+#[derive(Clone, Debug)]
+pub enum Step<'a> {
+    /// Be seen.
+    See,
+    /// Have an upload covered, of a credential with this subject.
+    Join {
+        /// What the credential allows.
+        upload: Covered,
+        /// Its subject.
+        subject: Option<&'a str>,
+        /// Whether the upload is incomplete.
+        is_open: bool,
+        /// Whether an upload may be covered that was not before.
+        covers_more: bool,
+    },
+    /// Have a fresh token.
+    Refresh {
+        /// For which upload.
+        name: &'a Name,
+        /// Although the last one may still be good.
+        by_choice: bool,
+    },
+}
+
+/// The sessions of this server.
+#[derive(Debug)]
+pub struct Keeper {
+    store: Arc<dyn Sessions>,
+    policy: Policy,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    /// Sessions that are told to their clients already and on their way into the store.
+    behind: Arc<Mutex<HashMap<SessionKey, watch::Receiver<()>>>>,
+}
+
+impl Keeper {
+    /// Sessions in this store.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Sessions>,
+        policy: Policy,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { store, policy, clock, metrics, behind: Arc::default() }
+    }
+
+    /// The numbers.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The session with this id, if it lives.
+    ///
+    /// # Errors
+    /// `Unknown` or `Expired`, or a fault of the store.
+    pub async fn live(&self, id: &SessionId) -> Result<Session, Trouble> {
+        let key = id.key();
+        let pending = self.behind(|behind| behind.get(&key).cloned());
+        if let Some(mut stored) = pending {
+            // Ends with the sender, which goes when the session is stored.
+            let _ = stored.changed().await;
+        }
+        // [SES-16]
+        let session = self.store.find(&key).await?.ok_or(Refused::Unknown)?;
+        if session.is_live(self.clock.now()) { Ok(session) } else { Err(Refused::Expired.into()) }
+    }
+
+    /// A new session that covers one upload. `ends_by` bounds its life further than `max_age` does. With `wait` it is
+    /// durable when this returns; otherwise it is on its way, and whoever asks for it waits for it.
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub async fn open(
+        &self,
+        subject: Option<String>,
+        upload: Covered,
+        place: Place,
+        is_open: bool,
+        ends_by: Option<Timestamp>,
+        wait: bool,
+    ) -> Result<(SessionId, Session), Fault> {
+        let now = self.clock.now();
+        let id = SessionId::random();
+        let latest = now.plus(self.policy.max_age);
+        let session = Session {
+            key: id.key(),
+            version: 1,
+            subject,
+            created_at: now,
+            expires_at: ends_by.map_or(latest, |by| by.min(latest)),
+            seen_at: now,
+            refreshes: 0,
+            is_open,
+            place,
+            uploads: vec![upload],
+            history: Vec::new(),
+            changes: 0,
+        };
+        self.metrics.session("opened");
+        if wait || !self.record_behind(&session) {
+            self.store.record(session.clone()).await?;
+        }
+        Ok((id, session))
+    }
+
+    /// Store a session without keeping its client waiting; false when too many are on their way.
+    fn record_behind(&self, session: &Session) -> bool {
+        let (done, stored) = watch::channel(());
+        let has_room = self.behind(|behind| {
+            let has_room = behind.len() < BEHIND;
+            if has_room {
+                behind.insert(session.key.clone(), stored);
+            }
+            has_room
+        });
+        if has_room {
+            let (store, behind, session) =
+                (Arc::clone(&self.store), Arc::clone(&self.behind), session.clone());
+            tokio::spawn(async move {
+                let key = session.key.clone();
+                if let Err(fault) = store.record(session).await {
+                    tracing::error!(%fault, "a session that was told to its client is not stored");
+                }
+                behind.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                drop(done);
+            });
+        }
+        has_room
+    }
+
+    /// Carry out a step of the session with this id.
+    ///
+    /// # Errors
+    /// Why it is refused, or a fault of the store. Nothing has changed then.
+    pub async fn step(&self, id: &SessionId, step: &Step<'_>, place: &Place) -> Result<Changed, Trouble> {
+        for _ in 0..ATTEMPTS {
+            let before = self.live(id).await?;
+            let now = self.clock.now();
+            let mut session = before.clone();
+            let moved = session.seen_at(place, now);
+            let mut token = None;
+            match step {
+                Step::See => {}
+                Step::Join { upload, subject, is_open, covers_more } => {
+                    let is_welcome = *covers_more || session.covered(&upload.name).is_some();
+                    if !is_welcome
+                        || !is_of(&session, *subject)
+                        || !session.cover(upload.clone(), self.policy.max_uploads)
+                    {
+                        return Err(Refused::Foreign.into());
+                    }
+                    session.is_open |= is_open;
+                }
+                Step::Refresh { name, by_choice } => {
+                    token = Some(session.refresh(name, &self.policy, *by_choice, now)?);
+                }
+            }
+            let changed = |session| Changed {
+                session,
+                moved: moved.clone(),
+                token_until: token.map(|(until, _)| until),
+                is_refreshed: token.is_some_and(|(_, is_refreshed)| is_refreshed),
+            };
+            if session == before {
+                return Ok(changed(session));
+            }
+            session.version = before.version.saturating_add(1);
+            session.seen_at = now;
+            if self.store.replace(session.clone(), before.version).await? == Replaced::Done {
+                if moved.is_some() {
+                    self.metrics.network_changed();
+                }
+                if token.is_some_and(|(_, is_refreshed)| is_refreshed) {
+                    self.metrics.session("refreshed");
+                }
+                return Ok(changed(session));
+            }
+        }
+        Err(Fault::new(Component::Sessions, "changing a session", "others change it all the time").into())
+    }
+
+    /// [SES-33] end a session
+    ///
+    /// # Errors
+    /// `Unknown`, or a fault of the store.
+    pub async fn end(&self, id: &SessionId) -> Result<(), Trouble> {
+        let session = self.live(id).await?;
+        if !self.store.remove(&session.key).await? {
+            return Err(Refused::Unknown.into());
+        }
+        self.metrics.session("ended");
+        Ok(())
+    }
+
+    /// Whether a token that does not sign its whole path may be used for this upload: the first one that it is used
+    /// for has it.
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub async fn bind(&self, token: &Fingerprint, name: &Name, until: Timestamp) -> Result<bool, Fault> {
+        Ok(self.store.bind(token, name, until).await? == *name)
+    }
+
+    /// Remove what has ended, and what is beyond the number that is kept.
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub async fn clean(&self) -> Result<u64, Fault> {
+        let removed = self.store.clean(self.clock.now(), self.policy.max_sessions).await?;
+        self.metrics.sessions(self.store.count().await?);
+        Ok(removed)
+    }
+
+    fn behind<T>(&self, look: impl FnOnce(&mut HashMap<SessionKey, watch::Receiver<()>>) -> T) -> T {
+        look(&mut self.behind.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,216 @@
+//! What a session permits, as pure functions of the session, the request and the time.
+
+use std::time::Duration;
+
+use super::{Change, Covered, Place, Session};
+use crate::{
+    clock::Timestamp,
+    network::AgentClass,
+    upload::{Name, Offset, Phase, Upload},
+};
+
+/// Changes of place that a session lists.
+const HISTORY: usize = 100;
+
+/// Numbers that the operator sets.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// How long a session lives.
+    pub max_age: Duration,
+    /// Fresh tokens of one session.
+    pub max_refreshes: u32,
+    /// How long a fresh token is good.
+    pub token_lifetime: Duration,
+    /// Uploads that one session may cover.
+    pub max_uploads: usize,
+    /// Sessions kept.
+    pub max_sessions: u64,
+}
+
+/// Why a session does not help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// None was named where one is needed.
+    #[error("no session was named")]
+    Missing,
+    /// The id is not 64 lowercase hex digits.
+    #[error("the session id is not 64 lowercase hex digits")]
+    Malformed,
+    /// No session has this id.
+    #[error("there is no such session")]
+    Unknown,
+    /// The session has ended.
+    #[error("the session has ended")]
+    Expired,
+    /// The session is another subject's, or does not cover the upload.
+    #[error("the session does not cover this upload")]
+    Foreign,
+    /// Every fresh token was given out.
+    #[error("the session has no refresh left")]
+    Exhausted,
+}
+
+impl Refused {
+    /// The word for problem documents, metrics and the audit log.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Missing => "session-missing",
+            Self::Malformed => "session-malformed",
+            Self::Unknown => "session-unknown",
+            Self::Expired => "session-expired",
+            Self::Foreign => "session-foreign",
+            Self::Exhausted => "session-exhausted",
+        }
+    }
+
+    /// Whether somebody who guesses ids would see this.
+    #[must_use]
+    pub fn is_a_guess(self) -> bool {
+        match self {
+            Self::Malformed | Self::Unknown | Self::Foreign => true,
+            Self::Missing | Self::Expired | Self::Exhausted => false,
+        }
+    }
+}
+
+impl Session {
+    /// [SES-15] until when it lives
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        now < self.expires_at
+    }
+
+    /// What it holds of an upload.
+    #[must_use]
+    pub fn covered(&self, name: &Name) -> Option<&Covered> {
+        self.uploads.iter().find(|covered| covered.name == *name)
+    }
+
+    fn covered_mut(&mut self, name: &Name) -> Option<&mut Covered> {
+        self.uploads.iter_mut().find(|covered| covered.name == *name)
+    }
+
+    /// Cover one more upload; false when it is full. What is covered already keeps what its first credential allowed.
+    #[must_use]
+    pub fn cover(&mut self, upload: Covered, most: usize) -> bool {
+        if let Some(known) = self.covered_mut(&upload.name) {
+            known.id = upload.id.or_else(|| known.id.take());
+            return true;
+        }
+        if self.uploads.len() >= most {
+            return false;
+        }
+        self.uploads.push(upload);
+        true
+    }
+
+    /// Note where the session is now; the change, if it is one.
+    pub fn seen_at(&mut self, place: &Place, now: Timestamp) -> Option<Change> {
+        // [SES-20] noted, and nothing else comes of it
+        if self.place == *place {
+            return None;
+        }
+        let change = Change { at: now, from: self.place.clone(), to: place.clone() };
+        self.place = place.clone();
+        self.history.push(change.clone());
+        // [SES-35]
+        let beyond = self.history.len().saturating_sub(HISTORY);
+        self.history.drain(..beyond);
+        self.changes = self.changes.saturating_add(1);
+        Some(change)
+    }
+
+    /// Take a fresh token for an upload; its end, and whether it cost a refresh.
+    ///
+    /// # Errors
+    /// `Foreign` when the upload is not covered, `Exhausted` when no refresh is left.
+    pub fn refresh(
+        &mut self,
+        name: &Name,
+        policy: &Policy,
+        by_choice: bool,
+        now: Timestamp,
+    ) -> Result<(Timestamp, bool), Refused> {
+        let ends = self.expires_at;
+        let (used, most) = (self.refreshes, policy.max_refreshes);
+        let covered = self.covered_mut(name).ok_or(Refused::Foreign)?;
+        // [SES-12] one that was made and may not have arrived is made again
+        if let Some(until) = covered.token_until.filter(|until| now < *until && !by_choice) {
+            return Ok((until, false));
+        }
+        // [SES-13]
+        if used >= most {
+            return Err(Refused::Exhausted);
+        }
+        let until = now.plus(policy.token_lifetime).min(ends);
+        covered.token_until = Some(until);
+        self.refreshes = used.saturating_add(1);
+        Ok((until, true))
+    }
+}
+
+/// [SES-16] may a session speak for somebody who showed this subject?
+#[must_use]
+pub(super) fn is_of(session: &Session, subject: Option<&str>) -> bool {
+    session.subject.as_deref() == subject
+}
+
+/// For how long after its expiry a token is still good.
+#[derive(Clone, Debug)]
+pub struct Grace {
+    /// Whether there is any.
+    pub enabled: bool,
+    /// For each class.
+    pub desktop: Duration,
+    /// See `desktop`.
+    pub mobile: Duration,
+    /// See `desktop`.
+    pub other: Duration,
+    /// For desktop and mobile programs when the upload has bytes.
+    pub restoration: Duration,
+    /// At most.
+    pub ceiling: Duration,
+}
+
+impl Grace {
+    /// The end of the grace of a token that expired at `expired_at`; `None` when that is over, or there is none.
+    #[must_use]
+    pub fn until(
+        &self,
+        class: AgentClass,
+        upload: Option<&Upload>,
+        expired_at: Timestamp,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        // [SES-44]
+        if !self.enabled {
+            return None;
+        }
+        let has_bytes = match upload.map(|u| (u.phase, u.offset)) {
+            // [SES-40] an upload that is complete or gone needs no grace
+            Some((Phase::Complete | Phase::Gone(_), _)) => return None,
+            Some((Phase::Receiving, offset)) => offset > Offset::ZERO,
+            None => false,
+        };
+        // [SES-43] the class widens time and nothing else
+        let window = match class {
+            AgentClass::Desktop => self.desktop,
+            AgentClass::Mobile => self.mobile,
+            AgentClass::Other => self.other,
+        };
+        // [SES-41]
+        let window = match class {
+            AgentClass::Desktop | AgentClass::Mobile if has_bytes => window.max(self.restoration),
+            AgentClass::Desktop | AgentClass::Mobile | AgentClass::Other => window,
+        };
+        let until = expired_at.plus(window.min(self.ceiling));
+        (now < until).then_some(until)
+    }
+
+    /// [SES-42] no later than this may anything end that a grace period began
+    #[must_use]
+    pub fn last(&self, expired_at: Timestamp) -> Timestamp {
+        expired_at.plus(self.ceiling)
+    }
+}

@@ -1,0 +1,239 @@
+//! What a request turned out to be: who was let in and why, which upload it was about, and the session that its answer
+//! carries.
+//!
+//! `credentials` writes it while the request is judged, the adapters say which upload they saw, and `front` reads it
+//! when the answer is there. So an adapter knows nothing of sessions, and a new one has them at once.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, PoisonError},
+};
+
+use http::{HeaderName, header};
+
+use super::{House, reply::Reply};
+use crate::{
+    clock::Timestamp,
+    session::{Covered, Keeper, Place, Refused, SessionId, Step, Trouble},
+    upload::{Name, Phase, Upload, UploadId},
+};
+
+/// A session's id.
+pub const X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
+/// On a request a session's id or a fresh token, on an answer a fresh token.
+pub const X_SESSION_TOKEN: HeaderName = HeaderName::from_static("x-session-token");
+/// When the fresh token ends.
+pub const X_SESSION_EXPIRES: HeaderName = HeaderName::from_static("x-session-expires");
+/// An upload's public identity.
+pub const X_UPLOAD_ID: HeaderName = HeaderName::from_static("x-upload-id");
+const X_UPLOAD_SESSION_TIMEOUT: HeaderName = HeaderName::from_static("x-upload-session-timeout");
+const X_UPLOAD_STATUS: HeaderName = HeaderName::from_static("x-upload-status");
+const X_UPLOAD_TYPE: HeaderName = HeaderName::from_static("x-upload-type");
+
+/// Uploads whose session is remembered for clients that do not name it.
+const REMEMBERED: usize = 4096;
+
+/// How a request came in.
+#[derive(Clone, Debug)]
+pub enum Admitted {
+    /// By a good credential, or one within its grace.
+    Credential {
+        /// What it allows.
+        upload: Covered,
+        /// Its subject.
+        subject: Option<String>,
+        /// The session that the request names, if that can be one.
+        named: Option<SessionId>,
+        /// Whether it opens and joins sessions, or is only seen in one that covers its upload already.
+        may_open: bool,
+        /// When a session that is opened now has to end, where grace let the request in.
+        ends_by: Option<Timestamp>,
+    },
+    /// By a session.
+    Session {
+        /// Which.
+        id: SessionId,
+        /// When it ends.
+        expires_at: Timestamp,
+        /// A fresh token and its end.
+        fresh: Option<(String, Timestamp)>,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    name: Name,
+    id: UploadId,
+    is_complete: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    admitted: Option<Admitted>,
+    seen: Option<Seen>,
+}
+
+/// See the module's text. One a request.
+#[derive(Debug, Default)]
+pub struct Visit(Mutex<State>);
+
+impl Visit {
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The request was let in.
+    pub fn admit(&self, how: Admitted) {
+        self.with(|state| state.admitted = Some(how));
+    }
+
+    /// This is the upload, as it stands at the end of the request.
+    pub fn saw(&self, upload: &Upload) {
+        let is_complete = upload.phase == Phase::Complete;
+        let seen = Seen { name: upload.name.clone(), id: upload.id.clone(), is_complete };
+        self.with(|state| state.seen = Some(seen));
+    }
+
+    /// Give the answer its session, opened or joined now if need be. `is_plain` says that it was a plain PUT.
+    pub async fn sign(&self, house: &House, place: Place, is_plain: bool, reply: Reply) -> Reply {
+        let (admitted, seen) = self.with(|state| (state.admitted.take(), state.seen.take()));
+        let (Some(admitted), Some(keeper)) = (admitted, &house.sessions) else { return reply };
+        let is_complete = seen.as_ref().is_some_and(|seen| seen.is_complete);
+        let (id, expires_at, fresh) = match admitted {
+            Admitted::Session { id, expires_at, fresh } => (id, expires_at, fresh),
+            Admitted::Credential { mut upload, subject, named, may_open, ends_by } => {
+                if let Some(seen) = &seen {
+                    upload.name = seen.name.clone();
+                    upload.id = Some(seen.id.clone());
+                }
+                let entry = Entry { keeper, house, upload, subject, place, is_complete, is_plain, may_open, ends_by };
+                match entry.session(named).await {
+                    Some((id, expires_at)) => (id, expires_at, None),
+                    None => return reply,
+                }
+            }
+        };
+        let left = expires_at.since(house.clock.now()).as_secs();
+        // [SES-1] [SES-7]
+        let mut reply = reply.with(X_SESSION_ID, id.expose()).with(X_UPLOAD_SESSION_TIMEOUT, left).no_store();
+        if let Some(seen) = seen {
+            let status = if seen.is_complete { "complete" } else { "incomplete" };
+            reply = reply.with(X_UPLOAD_ID, seen.id.0).with(X_UPLOAD_STATUS, status);
+        }
+        // [SES-2]
+        if is_plain {
+            reply = reply.with(X_UPLOAD_TYPE, "legacy-xmpp");
+        }
+        // [SES-11] what is complete needs none
+        match fresh.filter(|_| !is_complete) {
+            Some((token, until)) => fresh_token(reply, &token, until),
+            None => reply,
+        }
+    }
+}
+
+/// Put a fresh token on an answer.
+#[must_use]
+pub fn fresh_token(reply: Reply, token: &str, until: Timestamp) -> Reply {
+    reply
+        .with(X_SESSION_TOKEN, token)
+        .with(X_SESSION_EXPIRES, until.http_date())
+        .with(header::CACHE_CONTROL, "no-store")
+}
+
+/// A request with a good credential, on its way to a session.
+struct Entry<'a> {
+    keeper: &'a Keeper,
+    house: &'a House,
+    upload: Covered,
+    subject: Option<String>,
+    place: Place,
+    is_complete: bool,
+    is_plain: bool,
+    may_open: bool,
+    ends_by: Option<Timestamp>,
+}
+
+impl Entry<'_> {
+    /// The session that was named, or the one that the last answer about this upload named, or a new one.
+    async fn session(self, named: Option<SessionId>) -> Option<(SessionId, Timestamp)> {
+        let key = (self.upload.name.clone(), self.subject.clone());
+        let remembered = self.house.remembered.get(&key);
+        for id in named.iter().chain(&remembered) {
+            // [SES-3]
+            let step = Step::Join {
+                upload: self.upload.clone(),
+                subject: self.subject.as_deref(),
+                is_open: !self.is_complete,
+                covers_more: self.may_open,
+            };
+            match self.keeper.step(id, &step, &self.place).await {
+                Ok(changed) => {
+                    self.house.record_step("session-joined", &changed.session, changed.moved.as_ref());
+                    return Some((id.clone(), changed.session.expires_at));
+                }
+                // [SES-5] the credential suffices
+                Err(Trouble::Refused(Refused::Foreign | Refused::Unknown | Refused::Expired)) => {}
+                Err(Trouble::Refused(Refused::Missing | Refused::Malformed | Refused::Exhausted)) => {}
+                Err(Trouble::Fault(fault)) => return self.without(&fault),
+            }
+        }
+        if !self.may_open {
+            return None;
+        }
+        // Nobody has to go on with a complete plain PUT, so its client need not wait for the session's sync.
+        let wait = !(self.is_plain && self.is_complete);
+        let opened = self
+            .keeper
+            .open(
+                self.subject.clone(),
+                self.upload.clone(),
+                self.place.clone(),
+                !self.is_complete,
+                self.ends_by,
+                wait,
+            )
+            .await;
+        match opened {
+            Ok((id, session)) => {
+                if !self.is_complete {
+                    self.house.remembered.put(key, id.clone());
+                }
+                self.house.record_step("session-opened", &session, None);
+                Some((id, session.expires_at))
+            }
+            Err(fault) => self.without(&fault),
+        }
+    }
+
+    /// The request was served; that its answer has no session is no reason to fail it.
+    fn without<T>(&self, fault: &crate::fault::Fault) -> Option<T> {
+        self.house.metrics.fault(fault.component.word());
+        tracing::error!(%fault, "an answer goes without its session");
+        None
+    }
+}
+
+/// The sessions of uploads that go on, in memory: a client that ignores session ids is given the same one again, and
+/// its changes of network are seen. Never written anywhere.
+#[derive(Debug, Default)]
+pub struct Remembered(Mutex<(HashMap<(Name, Option<String>), SessionId>, VecDeque<(Name, Option<String>)>)>);
+
+impl Remembered {
+    fn get(&self, key: &(Name, Option<String>)) -> Option<SessionId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.get(key).cloned()
+    }
+
+    fn put(&self, key: (Name, Option<String>), id: SessionId) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ids, order) = &mut *inner;
+        if ids.insert(key.clone(), id).is_none() {
+            order.push_back(key);
+        }
+        if order.len() > REMEMBERED
+            && let Some(oldest) = order.pop_front()
+        {
+            ids.remove(&oldest);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What every guard must do, whatever it counts with.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at what it does not expect"
+)]
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use plimsoll::{
+    clock::{ManualClock, Timestamp},
+    config::Cidr,
+    guard::{Guard, Limits, Stopped, memory::MemoryGuard},
+    telemetry::Metrics,
+};
+
+const WINDOW: Duration = Duration::from_millis(1_500);
+const BAN: Duration = Duration::from_millis(700);
+
+/// A guard, and a way to let its time pass.
+struct Subject {
+    guard: Box<dyn Guard>,
+    clock: Option<Arc<ManualClock>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Subject {
+    async fn pass(&self, time: Duration) {
+        match &self.clock {
+            Some(clock) => clock.advance(time),
+            None => tokio::time::sleep(time).await,
+        }
+    }
+
+    fn metric(&self, line: &str) -> bool {
+        self.metrics.render().lines().any(|found| found == line)
+    }
+
+    async fn fails(&self, address: &str, times: usize) {
+        for n in 0..times {
+            assert_eq!(self.guard.failed(ip(address)).await, None, "failure {n} of {address}");
+        }
+    }
+
+    async fn is_admitted(&self, address: &str) -> bool {
+        self.guard.admit(ip(address)).await.is_ok()
+    }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn limits() -> Limits {
+    Limits {
+        max_failures: 3,
+        failure_window: WINDOW,
+        ban: BAN,
+        allow: vec![Cidr::parse("10.0.0.0/8").unwrap(), Cidr::parse("fd00::/8").unwrap()],
+        requests_per_minute: 0,
+        subject_requests_per_minute: 0,
+    }
+}
+
+fn memory(limits: Limits) -> Subject {
+    let clock = Arc::new(ManualClock::new(Timestamp(1_700_000_000_000)));
+    let metrics = Metrics::new();
+    let guard = MemoryGuard::new(limits, Arc::<ManualClock>::clone(&clock), Arc::clone(&metrics));
+    Subject { guard: Box::new(guard), clock: Some(clock), metrics }
+}
+
+/// [SES-51] The last of too many failures bans, and time alone lifts the ban.
+async fn too_many_failures_ban_for_a_time(subject: &Subject) {
+    subject.fails("192.0.2.1", 2).await;
+    assert!(subject.is_admitted("192.0.2.1").await);
+    assert_eq!(subject.guard.failed(ip("192.0.2.1")).await, Some(BAN));
+    let Err(Stopped::Banned { retry_after }) = subject.guard.admit(ip("192.0.2.1")).await else {
+        panic!("not banned")
+    };
+    assert!(retry_after > Duration::ZERO && retry_after <= BAN, "{retry_after:?}");
+    assert_eq!(subject.guard.failed(ip("192.0.2.1")).await, None, "one ban at a time");
+    assert!(!subject.is_admitted("::ffff:192.0.2.1").await, "the same address, mapped");
+    assert!(subject.is_admitted("192.0.2.2").await, "a neighbour is not banned");
+    subject.pass(BAN + Duration::from_millis(50)).await;
+    assert!(subject.is_admitted("192.0.2.1").await);
+    subject.fails("192.0.2.1", 2).await;
+    assert!(subject.is_admitted("192.0.2.1").await, "counting began anew");
+    assert!(subject.metric("plimsoll_bans_total 1"));
+}
+
+/// [SES-51] Failures that lie further apart than the window are not added up.
+async fn failures_are_forgotten_after_the_window(subject: &Subject) {
+    subject.fails("192.0.2.1", 2).await;
+    subject.pass(WINDOW + Duration::from_millis(50)).await;
+    subject.fails("192.0.2.1", 2).await;
+    assert!(subject.is_admitted("192.0.2.1").await);
+}
+
+/// [SES-51] IPv6 counts by /64.
+async fn ipv6_counts_by_64(subject: &Subject) {
+    subject.fails("2001:db8:0:1::1", 1).await;
+    subject.fails("2001:db8:0:1::2", 1).await;
+    assert_eq!(subject.guard.failed(ip("2001:db8:0:1:ffff::")).await, Some(BAN));
+    assert!(!subject.is_admitted("2001:db8:0:1:abcd::9").await);
+    assert!(subject.is_admitted("2001:db8:0:2::1").await);
+}
+
+/// [SES-51] Allow-listed networks are neither banned nor limited.
+async fn allowed_networks_are_never_stopped(subject: &Subject) {
+    for address in ["10.1.2.3", "::ffff:10.1.2.3", "fd00::1"] {
+        subject.fails(address, 20).await;
+        for _ in 0..20 {
+            assert!(subject.is_admitted(address).await, "{address}");
+        }
+    }
+}
+
+/// [SES-52] Address and subject each have a rate of their own.
+async fn rates_are_kept(subject: &Subject) {
+    for n in 0..3 {
+        assert!(subject.is_admitted("2001:db8::1").await, "request {n}");
+    }
+    let Err(Stopped::Rate { retry_after }) = subject.guard.admit(ip("2001:db8::2")).await else {
+        panic!("the fourth of the /64 within a minute is admitted")
+    };
+    assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(60), "{retry_after:?}");
+    assert!(subject.is_admitted("2001:db8:0:1::1").await);
+    for n in 0..2 {
+        assert!(subject.guard.admit_subject("juliet@example.org").await.is_ok(), "request {n}");
+    }
+    assert!(matches!(
+        subject.guard.admit_subject("juliet@example.org").await,
+        Err(Stopped::Rate { retry_after }) if retry_after > Duration::ZERO && retry_after <= Duration::from_secs(60)
+    ));
+    assert!(subject.guard.admit_subject("romeo@example.org").await.is_ok());
+    assert!(subject.metric(r#"plimsoll_rate_limited_total{by="address"} 1"#));
+    assert!(subject.metric(r#"plimsoll_rate_limited_total{by="subject"} 1"#));
+    allowed_networks_are_never_stopped(subject).await;
+}
+
+async fn zero_is_no_limit(subject: &Subject) {
+    subject.fails("192.0.2.1", 200).await;
+    for _ in 0..200 {
+        assert!(subject.is_admitted("192.0.2.1").await);
+        assert!(subject.guard.admit_subject("juliet@example.org").await.is_ok());
+    }
+}
+
+/// Many at once bring about one ban, not none and not several.
+async fn failures_at_once_make_one_ban(subject: &Subject) {
+    let all = futures_util::future::join_all((0..3).map(|_| subject.guard.failed(ip("192.0.2.1")))).await;
+    assert_eq!(all.iter().flatten().count(), 1, "{all:?}");
+    assert!(!subject.is_admitted("192.0.2.1").await);
+}
+
+async fn contract(make: impl Fn(Limits) -> Subject) {
+    too_many_failures_ban_for_a_time(&make(limits())).await;
+    failures_are_forgotten_after_the_window(&make(limits())).await;
+    ipv6_counts_by_64(&make(limits())).await;
+    allowed_networks_are_never_stopped(&make(limits())).await;
+    failures_at_once_make_one_ban(&make(limits())).await;
+    let rates = Limits { requests_per_minute: 3, subject_requests_per_minute: 2, ..limits() };
+    rates_are_kept(&make(rates)).await;
+    zero_is_no_limit(&make(Limits { max_failures: 0, ..limits() })).await;
+}
+
+#[tokio::test]
+async fn memory_keeps_the_contract() {
+    contract(memory).await;
+}
