@@ -1,6 +1,7 @@
 //! The composition root: the one place where the parts are made and put together, and where the server's life is
 //! told from the first line printed to the last byte kept.
 
+mod reload;
 mod survival;
 
 use std::{
@@ -19,17 +20,17 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::{signal::unix, task::JoinHandle};
 
 use crate::{
-    auth::{Keyring, KeyringError, Keys},
+    auth::{KeyringError, Keys},
     blobs::disk::{DiskBlobs, DiskOptions, Durability},
     cli::{Slot, SlotRequest},
     clock::{Clock, SystemClock},
-    config::{self, Config, SecretsError, Size},
+    config::{self, Config, Loaded, SecretsError, Size},
     engine::{Engine, Error, Parts, Settings},
     fault::Fault,
     leases::local::LocalLeases,
     ledger::{Ledger, sqlite::SqliteLedger},
     network::{Agents, Networks},
-    telemetry::{LogHandle, Metrics},
+    telemetry::{Audit, AuditError, LogHandle, Metrics},
     wire::{
         Access, Create, Door, House, Realm,
         cors::Cors,
@@ -79,6 +80,9 @@ pub enum ServeError {
     /// Recovery failed.
     #[error("recovery failed: {0}")]
     Recovery(Error),
+    /// The audit log cannot be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The system refused something.
     #[error("{doing}: {source}")]
     System {
@@ -107,53 +111,43 @@ pub fn settings(config: &Config) -> Settings {
     }
 }
 
-/// The realms and their keys.
+/// The realms with these secrets, which are in the same order.
 ///
 /// # Errors
-/// When a secret file cannot be read or made, or holds nothing.
-pub fn realms(config: &Config) -> Result<Vec<Realm>, ServeError> {
-    let keys = |secrets: &[config::Secret]| {
-        Keyring::new(secrets.iter().map(|secret| secret.expose().to_vec()).collect())
-    };
-    let bases = config.resolve_secrets()?;
-    let mut realms = Vec::new();
-    for base in &bases {
-        realms.push(Realm {
-            base_path: base.base_path.as_str().to_owned(),
-            keys: Keys::new(keys(&base.secrets)?),
-            door: Door::Slots,
-            may_delete_complete: config.slots.delete_complete,
-        });
-    }
+/// When a secret is of no use.
+fn realms(config: &Config, secrets: &[reload::Guarded]) -> Result<Vec<Realm>, ServeError> {
     let tus = &config.tus;
-    if tus.enabled {
-        realms.push(Realm {
-            base_path: tus.base_path.as_str().to_owned(),
-            keys: Keys::new(keys(&config.grant_secrets()?)?),
-            door: Door::Files {
-                create: match tus.create {
-                    config::Create::Grant => Create::Grant,
-                    config::Create::Open => Create::Open,
-                },
-                access: match tus.access {
-                    config::Access::Url => Access::Url,
-                    config::Access::Grant => Access::Grant,
-                },
-            },
-            may_delete_complete: tus.delete_complete,
-        });
-    }
-    Ok(realms)
+    let files = Door::Files {
+        create: match tus.create {
+            config::Create::Grant => Create::Grant,
+            config::Create::Open => Create::Open,
+        },
+        access: match tus.access {
+            config::Access::Url => Access::Url,
+            config::Access::Grant => Access::Grant,
+        },
+    };
+    let slots = 1 + config.slots_also.len();
+    let doors = std::iter::repeat_n((Door::Slots, config.slots.delete_complete), slots)
+        .chain([(files, tus.delete_complete)]);
+    let realm = |(guarded, (door, may_delete_complete)): (&reload::Guarded, _)| {
+        let keys = Keys::new(reload::ring(guarded)?);
+        Ok(Realm { base_path: guarded.0.as_str().to_owned(), keys, door, may_delete_complete })
+    };
+    secrets.iter().zip(doors).map(realm).collect()
 }
 
 /// Run until a signal ends it.
 ///
 /// # Errors
 /// When it cannot start; once it listens, it ends without one.
-pub async fn serve(config: &Config, log: &LogHandle) -> Result<(), ServeError> {
+pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
+    let config = &loaded.config;
     let metrics = Metrics::new();
+    let audit = Audit::open(config.audit.file.as_deref(), Arc::clone(&metrics))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let realms = realms(config)?;
+    let secrets = reload::secrets(config)?;
+    let realms = realms(config, &secrets)?;
     let options = DiskOptions {
         path: config.store.path.clone(),
         durability: match config.store.durability {
@@ -172,7 +166,7 @@ pub async fn serve(config: &Config, log: &LogHandle) -> Result<(), ServeError> {
         clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
     };
-    let sessions = survival::store(config, &ledger, &clock, &metrics)?;
+    let sessions = survival::store(config, &ledger, &metrics)?;
     let keeper = survival::keeper(config, &sessions, &clock, &metrics);
     let engine = Engine::new(parts, settings(config));
     let recovered = engine.recover().await.map_err(ServeError::Recovery)?;
@@ -198,7 +192,7 @@ pub async fn serve(config: &Config, log: &LogHandle) -> Result<(), ServeError> {
         guard: survival::guard(config, &clock, &metrics)?,
         networks: Networks::new(&config.network.classes),
         agents: Agents::new(&config.grace.desktop_agents, &config.grace.mobile_agents),
-        audit: Arc::default(),
+        audit: audit.clone(),
         clock,
         metrics: Arc::clone(&metrics),
         cors,
@@ -223,8 +217,7 @@ pub async fn serve(config: &Config, log: &LogHandle) -> Result<(), ServeError> {
         .map(|keeper| tokio::spawn(survival::clean(keeper, config.session.cleanup_interval.duration())));
     let stopping =
         tokio::spawn(stop_on_signal(handle, closing, engine.clone(), config.server.drain_timeout.duration()));
-    let reopening = log
-        .reopen_on_hangup()
+    let reloading = reload::watch(loaded, secrets, Arc::clone(&house), log.clone(), audit)
         .map_err(|source| ServeError::System { doing: "listening for SIGHUP", source })?;
     announce(config, address, figures.as_ref().map(|(address, _)| *address), &SystemClock);
     let served = server.try_serve(front::service(house)).await;
@@ -235,7 +228,7 @@ pub async fn serve(config: &Config, log: &LogHandle) -> Result<(), ServeError> {
         cleaner.abort();
     }
     stopping.abort();
-    reopening.abort();
+    reloading.abort();
     if let Some((_, task)) = figures {
         task.abort();
     }

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
 
 fn serve(loaded: Loaded) -> Result<(), Failure> {
     let log = telemetry::init(&loaded.config.log)?;
-    runtime(&loaded.config)?.block_on(app::serve(&loaded.config, &log))?;
+    runtime(&loaded.config)?.block_on(app::serve(&loaded, &log))?;
     Ok(())
 }
 

@@ -27,7 +27,7 @@ use crate::{
 /// While Redis is away one caller in so long asks whether it is back.
 pub const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// A connection that rested for so long is asked for a sign of life first: the other side may have closed it.
-const RESTED: Duration = Duration::from_secs(5);
+const RESTED: Duration = Duration::from_secs(2);
 
 /// What a connection is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

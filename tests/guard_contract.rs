@@ -7,14 +7,26 @@
     reason = "a test may stop at what it does not expect"
 )]
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+mod common;
 
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use common::redis::Redis;
 use plimsoll::{
-    clock::{ManualClock, Timestamp},
+    clock::{ManualClock, SystemClock, Timestamp},
     config::Cidr,
-    guard::{Guard, Limits, Stopped, memory::MemoryGuard},
+    fault::Component,
+    guard::{Guard, Limits, Stopped, memory::MemoryGuard, redis::RedisGuard},
+    redis_link::{Link, PROBE_EVERY},
     telemetry::Metrics,
 };
+
+/// How long Redis may take to answer.
+const TIMEOUT: Duration = Duration::from_millis(300);
 
 const WINDOW: Duration = Duration::from_millis(1_500);
 const BAN: Duration = Duration::from_millis(700);
@@ -169,4 +181,129 @@ async fn contract(make: impl Fn(Limits) -> Subject) {
 #[tokio::test]
 async fn memory_keeps_the_contract() {
     contract(memory).await;
+}
+
+fn node(server: &Redis, limits: Limits) -> Subject {
+    let metrics = Metrics::new();
+    let link = Link::new(&server.url(), TIMEOUT, Component::Abuse, Arc::clone(&metrics)).unwrap();
+    let guard = RedisGuard::new(limits, link, Arc::new(SystemClock), Arc::clone(&metrics));
+    Subject { guard: Box::new(guard), clock: None, metrics }
+}
+
+/// Limits whose bans outlast a test.
+fn long_bans() -> Limits {
+    Limits { failure_window: Duration::from_secs(600), ban: Duration::from_secs(900), ..limits() }
+}
+
+#[tokio::test]
+async fn redis_keeps_the_contract() {
+    // A server for each case, since they use the same addresses.
+    let servers = std::sync::Mutex::new(Vec::new());
+    contract(|limits| {
+        let server = Redis::start();
+        let subject = node(&server, limits);
+        servers.lock().unwrap().push(server);
+        subject
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nodes_that_share_a_redis_count_together() {
+    let server = Redis::start();
+    let limits = Limits { requests_per_minute: 4, subject_requests_per_minute: 2, ..long_bans() };
+    let (one, two) = (node(&server, limits.clone()), node(&server, limits));
+    one.fails("192.0.2.1", 1).await;
+    two.fails("192.0.2.1", 1).await;
+    assert_eq!(one.guard.failed(ip("192.0.2.1")).await, Some(Duration::from_secs(900)));
+    assert!(!two.is_admitted("192.0.2.1").await);
+    for subject in [&one, &two, &one, &two] {
+        assert!(subject.is_admitted("192.0.2.9").await);
+    }
+    assert!(!one.is_admitted("192.0.2.9").await && !two.is_admitted("192.0.2.9").await);
+    assert!(one.guard.admit_subject("juliet@example.org").await.is_ok());
+    assert!(two.guard.admit_subject("juliet@example.org").await.is_ok());
+    assert!(two.guard.admit_subject("juliet@example.org").await.is_err());
+    // Whoever starts a node anew finds the bans that are there.
+    assert!(!node(&server, long_bans()).is_admitted("192.0.2.1").await);
+}
+
+#[tokio::test]
+async fn every_key_in_redis_expires_and_none_holds_a_subject() {
+    let server = Redis::start();
+    let limits = Limits { requests_per_minute: 100, subject_requests_per_minute: 100, ..long_bans() };
+    let subject = node(&server, limits);
+    for n in 1..=3 {
+        subject.guard.failed(ip("192.0.2.1")).await;
+        subject.guard.failed(ip(&format!("192.0.2.{}", n + 10))).await;
+        assert!(subject.is_admitted("2001:db8::1").await);
+        assert!(subject.guard.admit_subject("juliet@example.org").await.is_ok());
+    }
+    let mut redis =
+        redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.unwrap();
+    assert_eq!(keys.len(), 6, "{keys:?}");
+    for key in keys {
+        assert!(key.starts_with("plimsoll:abuse:{") && !key.contains("juliet"), "{key}");
+        let left: i64 = redis::cmd("PTTL").arg(&key).query_async(&mut redis).await.unwrap();
+        assert!((1..=900_000).contains(&left), "{key} {left}");
+    }
+}
+
+/// Bans hold while Redis is away, nobody waits for it, and what was banned meanwhile stays so when it is back.
+#[tokio::test]
+async fn without_redis_it_counts_in_memory_and_with_it_again_in_redis() {
+    let mut server = Redis::start();
+    let (one, two) = (node(&server, long_bans()), node(&server, long_bans()));
+    one.fails("192.0.2.1", 2).await;
+    assert!(one.metric(r#"plimsoll_redis_degraded{part="abuse"} 0"#));
+    server.kill();
+
+    let from = Instant::now();
+    for _ in 0..100 {
+        assert!(one.is_admitted("192.0.2.1").await);
+    }
+    assert!(from.elapsed() < TIMEOUT * 2, "{:?}", from.elapsed());
+    assert!(one.metric(r#"plimsoll_redis_degraded{part="abuse"} 1"#));
+    assert!(one.metric(r#"plimsoll_redis_outages_total{part="abuse"} 1"#));
+    one.fails("192.0.2.2", 2).await;
+    assert!(one.guard.failed(ip("192.0.2.2")).await.is_some());
+    assert!(!one.is_admitted("192.0.2.2").await);
+    assert!(two.is_admitted("192.0.2.2").await, "nodes without Redis count each for itself");
+
+    server.go_on_empty();
+    tokio::time::sleep(PROBE_EVERY + Duration::from_millis(100)).await;
+    assert!(one.is_admitted("192.0.2.3").await && two.is_admitted("192.0.2.3").await);
+    assert!(one.metric(r#"plimsoll_redis_degraded{part="abuse"} 0"#));
+    assert!(!one.is_admitted("192.0.2.2").await, "the ban of the meantime");
+    one.fails("192.0.2.4", 2).await;
+    assert!(
+        two.guard.failed(ip("192.0.2.4")).await.is_some(),
+        "counting together again, by a script that was lost"
+    );
+    assert!(!one.is_admitted("192.0.2.4").await);
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_costs_one_request_its_timeout_and_no_other_one() {
+    let server = Redis::start();
+    let subject = node(&server, long_bans());
+    assert!(subject.is_admitted("192.0.2.1").await);
+    server.freeze();
+    let from = Instant::now();
+    for _ in 0..50 {
+        assert!(subject.is_admitted("192.0.2.1").await);
+    }
+    server.thaw();
+    assert!(from.elapsed() >= TIMEOUT && from.elapsed() < TIMEOUT * 3, "{:?}", from.elapsed());
+}
+
+#[tokio::test]
+async fn a_node_starts_while_redis_is_down() {
+    let mut server = Redis::start();
+    server.kill();
+    let subject = node(&server, long_bans());
+    subject.fails("192.0.2.1", 2).await;
+    assert!(subject.guard.failed(ip("192.0.2.1")).await.is_some());
+    assert!(!subject.is_admitted("192.0.2.1").await);
 }

@@ -27,7 +27,6 @@ fn link(config: &Config, part: Component, metrics: &Arc<Metrics>) -> Result<Link
 pub(super) fn store(
     config: &Config,
     ledger: &SqliteLedger,
-    clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
 ) -> Result<Arc<dyn Sessions>, Fault> {
     Ok(match config.session.backend {
@@ -35,7 +34,7 @@ pub(super) fn store(
         config::SessionBackend::Redis => {
             let link = link(config, Component::Sessions, metrics)?;
             let remote = Arc::new(RedisSessions::new(link));
-            Arc::new(Fallback::new(remote, config.session.max_sessions as usize, Arc::clone(clock)))
+            Arc::new(Fallback::new(remote, config.session.max_sessions as usize))
         }
     })
 }
@@ -91,12 +90,13 @@ pub(super) fn guard(
     metrics: &Arc<Metrics>,
 ) -> Result<Arc<dyn Guard>, Fault> {
     let limits = Limits::new(&config.abuse);
-    let memory = MemoryGuard::new(limits.clone(), Arc::clone(clock), Arc::clone(metrics));
     Ok(match config.abuse.backend {
-        config::AbuseBackend::Memory => Arc::new(memory),
+        config::AbuseBackend::Memory => {
+            Arc::new(MemoryGuard::new(limits, Arc::clone(clock), Arc::clone(metrics)))
+        }
         config::AbuseBackend::Redis => {
             let link = link(config, Component::Abuse, metrics)?;
-            Arc::new(RedisGuard::new(link, limits, memory))
+            Arc::new(RedisGuard::new(limits, link, Arc::clone(clock), Arc::clone(metrics)))
         }
     })
 }

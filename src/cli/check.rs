@@ -48,7 +48,9 @@ pub(super) fn run(
     if config.metrics.enabled {
         findings.push(listener("[metrics] listen", config.metrics.listen));
     }
-    findings.extend(config.log.file.as_deref().map(log_file));
+    for (key, path) in [("[log] file", &config.log.file), ("[audit] file", &config.audit.file)] {
+        findings.extend(path.as_deref().map(|path| log_file(key, path)));
+    }
     findings.extend(choices(config));
 
     writeln!(out)?;
@@ -204,8 +206,8 @@ fn listener(key: &str, address: SocketAddr) -> Finding {
     }
 }
 
-/// Whether the log can be appended to. Makes no file.
-fn log_file(path: &Path) -> Finding {
+/// Whether a log can be appended to. Makes no file.
+fn log_file(key: &str, path: &Path) -> Finding {
     let tried = if path.exists() {
         OpenOptions::new().append(true).open(path).map(drop)
     } else {
@@ -214,9 +216,9 @@ fn log_file(path: &Path) -> Finding {
             .map_err(io::Error::from)
     };
     match tried {
-        Ok(()) => Good(format!("[log] file: {} can be written to", path.display())),
+        Ok(()) => Good(format!("{key}: {} can be written to", path.display())),
         Err(why) => Bad(format!(
-            "[log] file: {} cannot be written to: {why}\n    to do: correct the path, or let the server's user write there",
+            "{key}: {} cannot be written to: {why}\n    to do: correct the path, or let the server's user write there",
             path.display()
         )),
     }
@@ -236,6 +238,16 @@ fn choices(config: &Config) -> Vec<Finding> {
             "[server] public_url is not set: URLs made here begin with {}",
             config.public_url(listen)
         )));
+    }
+    let abuse = &config.abuse;
+    let counts_addresses = abuse.max_failures > 0 || abuse.requests_per_minute > 0;
+    let seems_proxied = config.server.public_url.is_some() && listen.ip().is_loopback();
+    if counts_addresses && seems_proxied && config.server.trusted_proxies.is_empty() {
+        notes.push(Note(
+            "[server] trusted_proxies is empty: behind a reverse proxy all clients share its address, and [abuse] \
+             stops all of them together or nobody"
+                .to_owned(),
+        ));
     }
     if config.metrics.enabled && !config.metrics.listen.ip().is_loopback() {
         notes.push(Note(format!(

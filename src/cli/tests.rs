@@ -394,3 +394,29 @@ fn check_notes_what_is_valid_but_surprising() {
     assert_eq!(ran.status, 0, "{}", ran.err);
     assert_eq!(ran.out.matches("# note: ").count(), 4, "{}", ran.out);
 }
+
+#[test]
+fn check_notes_that_behind_an_untold_proxy_all_clients_are_one() {
+    let site = Site::new("");
+    let notes = |env: &[(&str, &str)]| {
+        let ran = site.run_env(env, &["check"]);
+        ran.out.lines().filter(|line| line.starts_with("# note: [server] trusted_proxies is empty")).count()
+    };
+    assert_eq!(notes(&[]), 1);
+    assert_eq!(notes(&[("PLIMSOLL_SERVER__TRUSTED_PROXIES", "127.0.0.1/32")]), 0);
+    assert_eq!(notes(&[("PLIMSOLL_SERVER__LISTEN", "0.0.0.0:0")]), 0);
+    assert_eq!(notes(&[("PLIMSOLL_ABUSE__MAX_FAILURES", "0")]), 0);
+    let rated = [("PLIMSOLL_ABUSE__MAX_FAILURES", "0"), ("PLIMSOLL_ABUSE__REQUESTS_PER_MINUTE", "5")];
+    assert_eq!(notes(&rated), 1);
+}
+
+#[test]
+fn check_tells_whether_the_audit_log_can_be_written() {
+    let site = Site::new("");
+    let check = |path: &str| site.run_env(&[("PLIMSOLL_AUDIT__FILE", path)], &["check"]);
+    let good = site.dir.path().join("audit.jsonl");
+    let ran = check(good.to_str().unwrap());
+    assert!(ran.out.contains("# good: [audit] file: ") && !good.exists(), "{}", ran.out);
+    let ran = check("/nowhere/at/all");
+    assert!(ran.status == 1 && ran.err.contains("bad: [audit] file: /nowhere/at/all cannot"), "{}", ran.err);
+}

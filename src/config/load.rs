@@ -12,7 +12,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{ALSO, Config, Field, Raw, Section, SlotsAlso, nearest, validate::validate};
+use super::{ALSO, Config, Field, Raw, Section, SlotsAlso, nearest, reload::Origin, validate::validate};
 
 /// What the environment variables that set keys begin with; `PLIMSOLL_SERVER__LISTEN` is `[server] listen`.
 pub const ENV_PREFIX: &str = "PLIMSOLL_";
@@ -77,6 +77,8 @@ pub struct ConfigError {
 pub struct Loaded {
     pub config: Config,
     origins: Origins,
+    /// What it was read from.
+    pub(super) origin: Origin,
 }
 
 /// Places of the values that somebody set, by section and key.
@@ -104,8 +106,10 @@ pub fn load(
     if let Some(path) = file {
         loader.read_file(path);
     }
-    let mut env: Vec<_> = env.into_iter().collect();
+    let mut env: Vec<_> =
+        env.into_iter().filter(|(name, _)| name.to_string_lossy().starts_with(ENV_PREFIX)).collect();
     env.sort();
+    let origin = Origin { file: file.map(Path::to_owned), env: env.clone() };
     for (name, value) in env {
         loader.read_env(&name, value);
     }
@@ -118,7 +122,7 @@ pub fn load(
     if problems.is_empty() {
         problems = validate(&config, &origins);
     }
-    if problems.is_empty() { Ok(Loaded { config, origins }) } else { Err(ConfigError { problems }) }
+    if problems.is_empty() { Ok(Loaded { config, origins, origin }) } else { Err(ConfigError { problems }) }
 }
 
 #[derive(Default)]

@@ -15,6 +15,7 @@
 mod doc;
 mod load;
 mod names;
+mod reload;
 mod secrets;
 mod setting;
 mod units;

@@ -92,7 +92,7 @@ impl MemoryGuard {
     }
 
     /// How long an address is still banned.
-    fn banned_for(&self, address: IpAddr) -> Option<Duration> {
+    pub(super) fn banned_for(&self, address: IpAddr) -> Option<Duration> {
         let now = self.clock.now();
         let tables = self.tables(now);
         let until = [fine(address), rough(address)].iter().filter_map(|key| tables.bans.until(key)).max()?;

@@ -7,6 +7,7 @@
 
 pub mod memory;
 pub mod rate;
+pub mod redis;
 
 use std::{net::IpAddr, time::Duration};
 

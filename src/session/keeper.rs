@@ -41,6 +41,8 @@ pub struct Changed {
     pub session: Session,
     /// The change of place, if there was one.
     pub moved: Option<Change>,
+    /// Whether it covers an upload that it did not cover before.
+    pub is_joined: bool,
     /// The end of the fresh token, where one was asked for.
     pub token_until: Option<Timestamp>,
     /// Whether that token cost a refresh.
@@ -207,8 +209,10 @@ impl Keeper {
                     token = Some(session.refresh(name, &self.policy, *by_choice, now)?);
                 }
             }
+            let is_joined = session.uploads.len() > before.uploads.len();
             let changed = |session| Changed {
                 session,
+                is_joined,
                 moved: moved.clone(),
                 token_until: token.map(|(until, _)| until),
                 is_refreshed: token.is_some_and(|(_, is_refreshed)| is_refreshed),
@@ -221,6 +225,9 @@ impl Keeper {
             if self.store.replace(session.clone(), before.version).await? == Replaced::Done {
                 if moved.is_some() {
                     self.metrics.network_changed();
+                }
+                if is_joined {
+                    self.metrics.session("joined");
                 }
                 if token.is_some_and(|(_, is_refreshed)| is_refreshed) {
                     self.metrics.session("refreshed");

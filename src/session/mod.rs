@@ -10,7 +10,9 @@
 //!
 //! The rules are numbered in `protocol-spec/session.md`.
 
+pub mod fallback;
 mod keeper;
+pub mod redis;
 mod rules;
 #[cfg(test)]
 mod tests;

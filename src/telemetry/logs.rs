@@ -1,10 +1,9 @@
 //! Log lines, as text or JSON, to standard error or to a file that can be rotated.
 
 use std::{
-    fs::{File, OpenOptions},
     io::{self, IsTerminal as _, Write},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use tracing::{Level, Metadata, Subscriber};
@@ -16,7 +15,11 @@ use tracing_subscriber::{
     registry::Registry,
 };
 
+use super::append_file::AppendFile;
 use crate::config::{Log, LogFormat};
+
+/// Who may read the log is left to the umask.
+const MODE: u32 = 0o666;
 
 /// Why nothing can be logged.
 #[derive(Debug, thiserror::Error)]
@@ -37,13 +40,21 @@ pub enum LogError {
 /// The log file cannot be opened, or logging was set up before.
 pub fn init(log: &Log) -> Result<LogHandle, LogError> {
     let sink = match &log.file {
-        Some(path) => Sink::File(Arc::new(LogFile::open(path)?)),
+        Some(path) => Sink::File(Arc::new(open(path)?)),
         None => Sink::Stderr,
     };
     let handle = LogHandle { sink: sink.clone() };
     let coloured = matches!(sink, Sink::Stderr) && io::stderr().is_terminal();
     tracing::subscriber::set_global_default(subscriber(log, sink, coloured)?)?;
     Ok(handle)
+}
+
+fn open(path: &Path) -> Result<AppendFile, LogError> {
+    AppendFile::open(path, MODE).map_err(|source| cannot_open(path, source))
+}
+
+fn cannot_open(path: &Path, source: io::Error) -> LogError {
+    LogError::Open { path: path.to_owned(), source }
 }
 
 /// Opens the log file anew, once whoever rotates it has moved it away.
@@ -60,25 +71,8 @@ impl LogHandle {
     pub fn reopen(&self) -> Result<(), LogError> {
         match &self.sink {
             Sink::Stderr => Ok(()),
-            Sink::File(file) => file.reopen(),
+            Sink::File(file) => file.reopen().map_err(|source| cannot_open(file.path(), source)),
         }
-    }
-
-    /// Reopens at every SIGHUP from now on, as long as the runtime lives.
-    ///
-    /// # Errors
-    /// The signal cannot be listened for. Must be called within a tokio runtime.
-    pub fn reopen_on_hangup(&self) -> io::Result<tokio::task::JoinHandle<()>> {
-        let mut hangups = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
-        let handle = self.clone();
-        Ok(tokio::spawn(async move {
-            while hangups.recv().await.is_some() {
-                match handle.reopen() {
-                    Ok(()) => tracing::info!("log reopened"),
-                    Err(error) => tracing::error!(%error, "the log goes on in the old file"),
-                }
-            }
-        }))
     }
 }
 
@@ -115,13 +109,13 @@ fn is_fit_to_print(event: &Metadata<'_>) -> bool {
 #[derive(Clone, Debug)]
 enum Sink {
     Stderr,
-    File(Arc<LogFile>),
+    File(Arc<AppendFile>),
 }
 
 /// The end of a log, for the length of one line.
 enum Line<'a> {
     Stderr(io::StderrLock<'a>),
-    File(&'a LogFile),
+    File(&'a AppendFile),
 }
 
 impl<'a> MakeWriter<'a> for Sink {
@@ -147,7 +141,7 @@ impl Write for Line<'_> {
     fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
         match self {
             Self::Stderr(stderr) => stderr.write_all(line),
-            Self::File(file) => file.current().write_all(line),
+            Self::File(file) => file.append(line),
         }
     }
 
@@ -157,35 +151,6 @@ impl Write for Line<'_> {
             Self::File(file) => file.current().flush(),
         }
     }
-}
-
-#[derive(Debug)]
-struct LogFile {
-    path: PathBuf,
-    current: Mutex<File>,
-}
-
-impl LogFile {
-    fn open(path: &Path) -> Result<Self, LogError> {
-        Ok(Self { path: path.to_owned(), current: Mutex::new(append_to(path)?) })
-    }
-
-    fn reopen(&self) -> Result<(), LogError> {
-        *self.current() = append_to(&self.path)?;
-        Ok(())
-    }
-
-    fn current(&self) -> std::sync::MutexGuard<'_, File> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn append_to(path: &Path) -> Result<File, LogError> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(path)
-        .map_err(|source| LogError::Open { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -207,7 +172,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let config = log_with(level, format, &path);
-        let sink = Sink::File(Arc::new(LogFile::open(&path).unwrap()));
+        let sink = Sink::File(Arc::new(open(&path).unwrap()));
         tracing::subscriber::with_default(subscriber(&config.log, sink, false).unwrap(), events);
         fs::read_to_string(path).unwrap()
     }
@@ -266,7 +231,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, rotated) = (dir.path().join("log"), dir.path().join("log.1"));
         let config = log_with("info", "text", &path);
-        let sink = Sink::File(Arc::new(LogFile::open(&path).unwrap()));
+        let sink = Sink::File(Arc::new(open(&path).unwrap()));
         let handle = LogHandle { sink: sink.clone() };
         tracing::subscriber::with_default(subscriber(&config.log, sink, false).unwrap(), || {
             tracing::info!("one");
@@ -285,7 +250,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("logs");
         fs::create_dir(&place).unwrap();
-        let file = Arc::new(LogFile::open(&place.join("log")).unwrap());
+        let file = Arc::new(open(&place.join("log")).unwrap());
         let handle = LogHandle { sink: Sink::File(file.clone()) };
         let moved = dir.path().join("moved");
         fs::rename(&place, &moved).unwrap();
@@ -298,23 +263,5 @@ mod tests {
     fn a_log_file_in_a_missing_directory_is_refused_at_the_start() {
         let config = log_with("info", "text", Path::new("/nowhere/at/all/log"));
         assert!(matches!(init(&config.log), Err(LogError::Open { .. })));
-    }
-
-    #[tokio::test]
-    async fn a_hangup_reopens_the_log() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        let handle = LogHandle { sink: Sink::File(Arc::new(LogFile::open(&path).unwrap())) };
-        let listening = handle.reopen_on_hangup().unwrap();
-        fs::remove_file(&path).unwrap();
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).unwrap();
-        for _ in 0..500 {
-            if path.exists() {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        assert!(path.exists());
-        listening.abort();
     }
 }

@@ -14,20 +14,22 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::{
     Access, Call, Door, House,
-    audit::{Decision, Outcome},
+    audit::Decision,
     reply::Reply,
     visit::{Admitted, X_SESSION_ID, X_SESSION_TOKEN},
 };
 use crate::{
     auth::{
-        Carrier, Denied, Grant, Presented, ResumeClaims, Scheme, authorize, authorize_grant,
-        authorize_owner, mint_resume,
+        Carrier, Denied, Grant, Presented, ResumeClaims, Scheme, authorize, authorize_grant, authorize_owner,
+        mint_resume,
     },
     clock::Timestamp,
+    engine::Error,
     fault::{Component, Fault},
     guard::Stopped,
     network::AgentClass,
     session::{self, Covered, Fingerprint, Place, Session, SessionId, Step, Trouble},
+    telemetry::{Happened, Outcome},
     upload::{About, Name, Phase, Upload},
 };
 
@@ -138,13 +140,27 @@ async fn consider(
     // [SES-40]
     let Some((expired_at, grant)) = expired else { return Err(refused) };
     let now = call.house.clock.now();
-    match call.house.grace.until(call.place.class, known, expired_at, now) {
+    let looked_up = match known {
+        Some(_) => None,
+        None => call.house.engine.find(&call.name).await.map_err(of_engine)?,
+    };
+    match call.house.grace.until(call.place.class, known.or(looked_up.as_ref()), expired_at, now) {
         Some(_) => Ok(Admission::Grace {
             grant: bound(call, (**grant).clone()).await?,
             class: call.place.class,
             ends_by: call.house.grace.last(expired_at),
         }),
         None => Err(refused),
+    }
+}
+
+/// Looking up refuses nothing; only a fault can come of it.
+fn of_engine(error: Error) -> NotGranted {
+    match error {
+        Error::Fault(fault) => NotGranted::Fault(fault),
+        Error::Refused(refusal) => {
+            NotGranted::Fault(Fault::new(Component::Ledger, "finding an upload", refusal))
+        }
     }
 }
 
@@ -196,7 +212,8 @@ fn presented<'a>(
 
 /// All values of a header, as one.
 fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
-    let values: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect();
+    let values: Vec<_> =
+        headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect();
     (!values.is_empty()).then(|| values.join(","))
 }
 
@@ -249,18 +266,21 @@ impl From<session::Refused> for NotGranted {
 }
 
 async fn admit(call: &Call<'_>, admission: Admission, known: Option<&Upload>) -> Result<Grant, NotGranted> {
+    if let Some(upload) = known {
+        call.visit.saw(upload);
+    }
     match admission {
         Admission::Url => Ok(Grant::of_url()),
         Admission::Credential(grant) => {
             limited(call, &grant).await?;
-            call.decided(Outcome::Allowed, &Decision::of(&grant, "good"));
+            call.decided(Outcome::Allowed, &Decision::of(&grant, Happened::Credential, "good"));
             call.visit.admit(by_credential(call, &grant, &call.name, None));
             Ok(grant)
         }
         Admission::Grace { grant, class, ends_by } => {
             limited(call, &grant).await?;
             call.house.metrics.graced(class.word());
-            call.decided(Outcome::Allowed, &Decision::of(&grant, "grace"));
+            call.decided(Outcome::Allowed, &Decision::of(&grant, Happened::Grace, "within-grace"));
             call.visit.admit(by_credential(call, &grant, &call.name, Some(ends_by)));
             Ok(grant)
         }
@@ -272,14 +292,18 @@ async fn admit(call: &Call<'_>, admission: Admission, known: Option<&Upload>) ->
                 if is_over { Step::See } else { Step::Refresh { name: &covered.name, by_choice: false } };
             let changed = keeper.step(&id, &step, &call.place).await?;
             call.house.metrics.session("recovered");
-            call.house.record_step("session-recovered", &changed.session, changed.moved.as_ref());
+            call.house.record_step(
+                Some(Happened::SessionRecovered),
+                &changed.session,
+                changed.moved.as_ref(),
+            );
             let fresh = match changed.token_until {
                 Some(until) => Some((resume_token(call.house, &changed.session, &covered, until)?, until)),
                 None => None,
             };
             let grant = of_session(&session, covered);
             limited(call, &grant).await?;
-            call.decided(Outcome::Allowed, &Decision::of(&grant, "session"));
+            call.decided(Outcome::Allowed, &Decision::of(&grant, Happened::Credential, "session"));
             let expires_at = changed.session.expires_at;
             call.visit.admit(Admitted::Session { id, expires_at, fresh });
             Ok(grant)
@@ -342,11 +366,10 @@ pub fn resume_token(
     until: Timestamp,
 ) -> Result<String, Fault> {
     let failed = |cause: &str| Fault::new(Component::Sessions, "making a fresh token", cause);
-    let (realm, path) =
-        house.realm_of(covered.name.as_str()).ok_or_else(|| failed("its base path is gone"))?;
+    let (realm, _) = house.realm_of(covered.name.as_str()).ok_or_else(|| failed("its base path is gone"))?;
     let claims = ResumeClaims {
         subject: session.subject.clone(),
-        path: path.to_owned(),
+        path: covered.name.0.clone(),
         size: covered.size,
         max_size: covered.max_size,
         filename: covered.filename.clone(),
@@ -383,7 +406,7 @@ pub async fn may_create(call: &Call<'_>, length: Option<u64>) -> Result<Grant, N
     let grant = authorize_grant(&call.realm.keys.current(), &presented, call.house.clock.now().0)
         .map_err(NotGranted::Denied)?;
     limited(call, &grant).await?;
-    call.decided(Outcome::Allowed, &Decision::of(&grant, "good"));
+    call.decided(Outcome::Allowed, &Decision::of(&grant, Happened::Credential, "good"));
     Ok(grant)
 }
 
@@ -491,7 +514,7 @@ pub async fn session_refused(house: &House, place: &Place, why: session::Refused
     };
     house.metrics.session("refused");
     tracing::info!(reason = why.word(), "session refused");
-    house.record_refusal("session-refused", why.word(), place);
+    house.record_refusal(Happened::SessionRefused, why.word(), place);
     if why.is_a_guess() {
         house.failed(place).await;
     }
@@ -505,13 +528,16 @@ pub async fn session_refused(house: &House, place: &Place, why: session::Refused
 /// [SES-51] [SES-52] 429, and when to try again
 #[must_use]
 pub fn too_often(house: &House, place: &Place, stopped: Stopped) -> Reply {
-    let (word, detail, wait) = match stopped {
+    let (event, word, detail, wait) = match stopped {
         Stopped::Banned { retry_after } => {
-            ("banned", "too many wrong credentials came from this address; try again later", retry_after)
+            let detail = "too many wrong credentials came from this address; try again later";
+            (Happened::Banned, "banned", detail, retry_after)
         }
-        Stopped::Rate { retry_after } => ("rate", "too many requests; try again later", retry_after),
+        Stopped::Rate { retry_after } => {
+            (Happened::RateLimited, "rate", "too many requests; try again later", retry_after)
+        }
     };
-    house.record_refusal(if word == "banned" { "banned" } else { "rate-limited" }, word, place);
+    house.record_refusal(event, word, place);
     let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
     Reply::problem(StatusCode::TOO_MANY_REQUESTS, word, detail).with(header::RETRY_AFTER, seconds)
 }

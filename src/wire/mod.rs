@@ -143,7 +143,7 @@ pub struct House {
     /// Classes of clients.
     pub agents: Agents,
     /// The audit log.
-    pub audit: Arc<Audit>,
+    pub audit: Audit,
 }
 
 impl House {

@@ -55,7 +55,7 @@ impl Proxies {
     /// quotes may spoil what our proxy added to them.
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let mut nearest = peer;
+        let mut nearest = peer.to_canonical();
         self.believed(peer, headers, |hop| nearest = hop.client.unwrap_or(nearest));
         nearest
     }

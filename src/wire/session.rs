@@ -13,6 +13,7 @@ use super::{
 use crate::{
     fault::Fault,
     session::{Covered, Keeper, Place, Refused, Session, SessionId, Step, Trouble},
+    telemetry::Happened,
     upload::{Phase, Upload},
 };
 
@@ -82,7 +83,7 @@ impl Question<'_> {
     async fn show(&self) -> Result<Reply, Trouble> {
         let (id, keeper) = (self.id()?, self.keeper()?);
         let changed = keeper.step(&id, &Step::See, &self.place).await?;
-        self.house.record_step("session-seen", &changed.session, changed.moved.as_ref());
+        self.house.record_step(None, &changed.session, changed.moved.as_ref());
         let uploads = self.uploads(&changed.session).await?;
         let whole = told(&changed.session, keeper.policy().max_refreshes, &uploads);
         Ok(Reply::new(StatusCode::OK).json(&whole).no_store())
@@ -92,7 +93,7 @@ impl Question<'_> {
         let (id, keeper) = (self.id()?, self.keeper()?);
         let session = keeper.live(&id).await?;
         keeper.end(&id).await?;
-        self.house.record_step("session-ended", &session, None);
+        self.house.record_step(Some(Happened::SessionEnded), &session, None);
         Ok(Reply::new(StatusCode::NO_CONTENT).no_store())
     }
 
@@ -130,7 +131,7 @@ impl Question<'_> {
         };
         let step = Step::Refresh { name: &covered.name, by_choice: true };
         let changed = keeper.step(&id, &step, &self.place).await?;
-        self.house.record_step("session-refreshed", &changed.session, changed.moved.as_ref());
+        self.house.record_step(Some(Happened::SessionRefreshed), &changed.session, changed.moved.as_ref());
         let Some(until) = changed.token_until else { return Err(Refused::Exhausted.into()) };
         let token = resume_token(self.house, &changed.session, &covered, until)?;
         let known = uploads.iter().find(|upload| upload.name == covered.name);

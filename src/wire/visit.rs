@@ -15,6 +15,7 @@ use super::{House, reply::Reply};
 use crate::{
     clock::Timestamp,
     session::{Covered, Keeper, Place, Refused, SessionId, Step, Trouble},
+    telemetry::Happened,
     upload::{Name, Phase, Upload, UploadId},
 };
 
@@ -106,7 +107,8 @@ impl Visit {
                     upload.name = seen.name.clone();
                     upload.id = Some(seen.id.clone());
                 }
-                let entry = Entry { keeper, house, upload, subject, place, is_complete, is_plain, may_open, ends_by };
+                let entry =
+                    Entry { keeper, house, upload, subject, place, is_complete, is_plain, may_open, ends_by };
                 match entry.session(named).await {
                     Some((id, expires_at)) => (id, expires_at, None),
                     None => return reply,
@@ -165,11 +167,14 @@ impl Entry<'_> {
                 upload: self.upload.clone(),
                 subject: self.subject.as_deref(),
                 is_open: !self.is_complete,
-                covers_more: self.may_open,
+                covers_more: self.may_open && self.ends_by.is_none(),
             };
             match self.keeper.step(id, &step, &self.place).await {
+                // [SES-42] grace leads into no session that outlives its ceiling
+                Ok(changed) if self.ends_by.is_some_and(|by| changed.session.expires_at > by) => {}
                 Ok(changed) => {
-                    self.house.record_step("session-joined", &changed.session, changed.moved.as_ref());
+                    let joined = changed.is_joined.then_some(Happened::SessionJoined);
+                    self.house.record_step(joined, &changed.session, changed.moved.as_ref());
                     return Some((id.clone(), changed.session.expires_at));
                 }
                 // [SES-5] the credential suffices
@@ -199,7 +204,7 @@ impl Entry<'_> {
                 if !self.is_complete {
                     self.house.remembered.put(key, id.clone());
                 }
-                self.house.record_step("session-opened", &session, None);
+                self.house.record_step(Some(Happened::SessionOpened), &session, None);
                 Some((id, session.expires_at))
             }
             Err(fault) => self.without(&fault),

@@ -59,6 +59,11 @@ pub async fn put(mut call: Call<'_>) -> Reply {
     };
     let source = RequestSource::new(std::mem::take(&mut call.body), &call.headers, call.version);
     let outcome = call.house.engine.write(order, Box::pin(source)).await;
+    if let Err(Error::Refused(_)) = outcome
+        && let Ok(Some(upload)) = call.house.engine.find(&call.name).await
+    {
+        call.visit.saw(&upload);
+    }
     answer(&call, outcome)
 }
 

@@ -14,6 +14,7 @@
 )]
 
 pub(crate) mod http;
+pub(crate) mod redis;
 pub(crate) mod server;
 pub(crate) mod slots;
 pub(crate) mod store;

@@ -46,6 +46,13 @@ impl Setup {
         self
     }
 
+    /// Leave one key to the configuration file, or to its default.
+    #[must_use]
+    pub(crate) fn without(mut self, key: &str) -> Self {
+        self.keys.retain(|(known, _)| known != key);
+        self
+    }
+
     pub(crate) fn store(&self) -> PathBuf {
         self.folder.path().join("store")
     }
@@ -182,6 +189,11 @@ impl Server {
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
         self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.signal(rustix::process::Signal::HUP);
     }
 
     fn signal(&self, signal: rustix::process::Signal) {

@@ -18,7 +18,12 @@ pub(crate) struct Slot {
 impl Slot {
     /// `name` is made of characters that need no encoding.
     pub(crate) fn new(name: &str, size: u64) -> Self {
-        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length will do");
+        Self::signed(SECRET, name, size)
+    }
+
+    /// The same with another secret.
+    pub(crate) fn signed(secret: &str, name: &str, size: u64) -> Self {
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).expect("any length will do");
         mac.update(format!("{name} {size}").as_bytes());
         let token = super::hex(&mac.finalize().into_bytes());
         let path = format!("/upload/{name}");

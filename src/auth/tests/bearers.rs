@@ -122,8 +122,6 @@ fn an_expiry_that_was_not_signed_is_refused() {
     for later in ["1700086401", "1700003600", "1800000000"] {
         assert_eq!(layout_2().query(format!("user={JID}&expiry={later}")).at(AT), BAD_HEADER, "{later}");
     }
-    // Before 1970 nothing was issued.
-    assert_eq!(layout_1().query(format!("user={JID}&expiry=3599")).at(AT), BAD_HEADER);
 }
 
 #[test]
@@ -203,6 +201,23 @@ fn a_nameless_file_has_no_token() {
     let nameless = token(&format!("{JID}\0\x0012345\x00{ISSUED}"));
     let request = layout_1().bearer(&nameless).path("3f9a/");
     assert_eq!(request.at(AT), Err(Denied::WrongPath { carrier: Carrier::Header }));
+}
+
+// [AUT-7]
+#[test]
+fn a_name_with_a_nul_has_no_token_though_it_were_signed() {
+    let signed = token(&format!("{JID}\0a\0b\x0012345\x00{ISSUED}"));
+    let request = layout_1().bearer(&signed).path("3f9a/a\0b");
+    assert_eq!(request.at(AT), Err(Denied::WrongPath { carrier: Carrier::Header }));
+}
+
+#[test]
+fn nothing_was_issued_before_1970() {
+    let early = token(&format!("{JID}\0photo.jpg\x0012345\x00-1"));
+    assert_eq!(layout_1().bearer(&early).query(format!("user={JID}&expiry=3599")).at(AT), BAD_HEADER);
+    let first = token(&format!("{JID}\0photo.jpg\x0012345\x000"));
+    let request = layout_1().bearer(&first).query(format!("user={JID}&expiry=3600"));
+    assert_eq!(expired(&request.at(AT)), Some(3_600_000));
 }
 
 // [AUT-51]

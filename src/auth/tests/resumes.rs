@@ -103,6 +103,8 @@ fn the_raw_path_and_the_path_have_to_agree() {
     }
     assert_eq!(request.clone().path("oo/bar.jpg").raw(NAME).ask(), WRONG_PATH, "the base ends with a slash");
     assert_eq!(request.path("").raw(NAME).ask(), WRONG_PATH, "no upload at all");
+    let place = ask().bearer(&minted(&ResumeClaims { path: "/upload/".into(), ..claims() }));
+    assert_eq!(place.path("").raw("/upload/").ask(), WRONG_PATH, "where uploads are created");
 }
 
 // [AUT-72]

@@ -274,6 +274,10 @@ fn a_raw_path_of_another_upload_is_refused() {
     let wrong = Err(Denied::WrongPath { carrier: Carrier::Query });
     assert_eq!(url().put().path("foo/baz.jpg").at(AT), wrong);
     assert_eq!(url().put().path("oo/bar.jpg").at(AT), wrong);
+    // [AUT-7]
+    let mut nul = url();
+    nul.path = "/bucket/foo%00/bar.jpg".into();
+    assert_eq!(nul.put().path("foo\0/bar.jpg").raw(&nul.path).at(AT), wrong);
 }
 
 // [AUT-64]

@@ -37,6 +37,7 @@ fn only_a_trusted_proxy_is_believed() {
         assert_eq!(proxies().client(ip("::ffff:10.0.0.1"), &forged), ip("1.2.3.4"));
     }
     assert_eq!(proxies().client(ip("10.0.0.1"), &HeaderMap::new()), ip("10.0.0.1"));
+    assert_eq!(proxies().client(ip("::ffff:192.0.2.1"), &HeaderMap::new()), ip("192.0.2.1"));
 }
 
 #[test]

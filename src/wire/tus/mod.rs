@@ -201,6 +201,12 @@ async fn patch(mut call: Call<'_>) -> Reply {
         Ok(grant) => grant,
         Err(why) => return denied(&call, why, DIALECT).await,
     };
+    // [TUS-97] a repetition is no exception: its client asks by HEAD, and hears that all is there
+    if let Some(Upload { phase: Phase::Complete, offset, kind: Kind::Single | Kind::Partial, .. }) = &known
+        && offset.0 != at
+    {
+        return answer(&call, Refusal::OffsetMismatch { ours: *offset, theirs: Offset(at) }.into());
+    }
     let order = Order {
         name: call.name.clone(),
         write: Write {

@@ -1,0 +1,143 @@
+//! What the writer may do to a table: each kind of change is one statement for all changes of its kind in a batch.
+
+use crate::fault::Component;
+
+/// The kinds of change, each with its one statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Statement {
+    Record,
+    Fence,
+    Advance,
+    Bury,
+    RecordSession,
+    ReplaceSession,
+    RemoveSession,
+    CleanSession,
+    Bind,
+    CleanBinding,
+}
+
+/// What a change is a change of. Its key is the table's primary key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Table {
+    Uploads,
+    Sessions,
+    Bindings,
+}
+
+impl Statement {
+    pub(super) const ALL: [Self; 10] = [
+        Self::Record,
+        Self::Fence,
+        Self::Advance,
+        Self::Bury,
+        Self::RecordSession,
+        Self::ReplaceSession,
+        Self::RemoveSession,
+        Self::CleanSession,
+        Self::Bind,
+        Self::CleanBinding,
+    ];
+
+    pub(super) const fn table(self) -> Table {
+        match self {
+            Self::Record | Self::Fence | Self::Advance | Self::Bury => Table::Uploads,
+            Self::RecordSession | Self::ReplaceSession | Self::RemoveSession | Self::CleanSession => {
+                Table::Sessions
+            }
+            Self::Bind | Self::CleanBinding => Table::Bindings,
+        }
+    }
+
+    /// Whom a failed change is a fault of.
+    pub(super) const fn component(self) -> Component {
+        match self.table() {
+            Table::Uploads => Component::Ledger,
+            Table::Sessions | Table::Bindings => Component::Sessions,
+        }
+    }
+
+    /// The statement takes a JSON array and returns the keys of the rows that it changed.
+    pub(super) const fn sql(self) -> &'static str {
+        match self {
+            Self::Record => {
+                r#"INSERT INTO uploads (name, id, phase, generation, "offset", length, blob, blob_state, filename,
+                       content_type, owner, retain_until, created_at, updated_at, completed_at, expires_at,
+                       metadata, kind, parts, concat)
+                   SELECT value ->> 'name', value ->> 'id', value ->> 'phase', value ->> 'generation',
+                       value ->> 'offset', value ->> 'length', value ->> 'blob', value ->> 'blob_state',
+                       value ->> 'filename', value ->> 'content_type', value ->> 'owner',
+                       value ->> 'retain_until', value ->> 'created_at', value ->> 'updated_at',
+                       value ->> 'completed_at', value ->> 'expires_at', value ->> 'metadata', value ->> 'kind',
+                       value ->> 'parts', value ->> 'concat'
+                   FROM json_each(?1) WHERE true
+                   ON CONFLICT (name) DO NOTHING
+                   RETURNING name"#
+            }
+            // [ENG-12] each change is a compare-and-set on the generation
+            Self::Fence => {
+                r#"UPDATE uploads SET generation = generation + 1
+                  FROM json_each(?1) AS c
+                  WHERE uploads.name = c.value ->> 'name' AND uploads.generation = c.value ->> 'generation'
+                      AND uploads."offset" = c.value ->> 'offset' AND uploads.phase = 'receiving'
+                  RETURNING uploads.name"#
+            }
+            Self::Advance => {
+                r#"UPDATE uploads SET "offset" = c.value ->> 'offset', length = c.value ->> 'length',
+                       phase = c.value ->> 'phase', blob = c.value ->> 'blob',
+                       blob_state = c.value ->> 'blob_state',
+                       content_type = coalesce(c.value ->> 'content_type', uploads.content_type),
+                       updated_at = c.value ->> 'at', expires_at = c.value ->> 'expires_at',
+                       completed_at = CASE c.value ->> 'phase' WHEN 'complete' THEN c.value ->> 'at' END
+                   FROM json_each(?1) AS c
+                   WHERE uploads.name = c.value ->> 'name' AND uploads.generation = c.value ->> 'generation'
+                       AND uploads.phase = 'receiving'
+                   RETURNING uploads.name"#
+            }
+            Self::Bury => {
+                r"UPDATE uploads SET phase = c.value ->> 'phase', generation = uploads.generation + 1,
+                      updated_at = c.value ->> 'at', expires_at = NULL
+                  FROM json_each(?1) AS c
+                  WHERE uploads.name = c.value ->> 'name' AND uploads.generation = c.value ->> 'generation'
+                      AND uploads.phase IN ('receiving', 'complete')
+                  RETURNING uploads.name"
+            }
+            Self::RecordSession => {
+                r"INSERT INTO sessions (key, version, subject, expires_at, seen_at, is_open, document)
+                  SELECT value ->> 'key', value ->> 'version', value ->> 'subject', value ->> 'expires_at',
+                      value ->> 'seen_at', value ->> 'is_open', value ->> 'document'
+                  FROM json_each(?1) WHERE true
+                  ON CONFLICT (key) DO UPDATE SET version = excluded.version, subject = excluded.subject,
+                      expires_at = excluded.expires_at, seen_at = excluded.seen_at,
+                      is_open = excluded.is_open, document = excluded.document
+                  RETURNING key"
+            }
+            Self::ReplaceSession => {
+                r"UPDATE sessions SET version = c.value ->> 'version', subject = c.value ->> 'subject',
+                      expires_at = c.value ->> 'expires_at', seen_at = c.value ->> 'seen_at',
+                      is_open = c.value ->> 'is_open', document = c.value ->> 'document'
+                  FROM json_each(?1) AS c
+                  WHERE sessions.key = c.value ->> 'key' AND sessions.version = c.value ->> 'seen'
+                  RETURNING sessions.key"
+            }
+            Self::RemoveSession => {
+                r"DELETE FROM sessions WHERE key IN (SELECT value ->> 'key' FROM json_each(?1)) RETURNING key"
+            }
+            // Who was seen since it was chosen stays.
+            Self::CleanSession => {
+                r"DELETE FROM sessions
+                  WHERE (key, version) IN (SELECT value ->> 'key', value ->> 'version' FROM json_each(?1))
+                  RETURNING key"
+            }
+            Self::Bind => {
+                r"INSERT INTO bindings (token, name, until)
+                  SELECT value ->> 'token', value ->> 'name', value ->> 'until' FROM json_each(?1) WHERE true
+                  ON CONFLICT (token) DO NOTHING
+                  RETURNING token"
+            }
+            Self::CleanBinding => {
+                r"DELETE FROM bindings WHERE token IN (SELECT value FROM json_each(?1)) RETURNING token"
+            }
+        }
+    }
+}
