@@ -28,7 +28,7 @@ use crate::{
     engine::{Engine, Error, Parts, Settings},
     fault::Fault,
     leases::local::LocalLeases,
-    ledger::{Ledger, sqlite::SqliteLedger},
+    ledger::sqlite::SqliteLedger,
     network::{Agents, Networks},
     telemetry::{Audit, AuditError, LogHandle, Metrics},
     wire::{
@@ -137,17 +137,27 @@ fn realms(config: &Config, secrets: &[reload::Guarded]) -> Result<Vec<Realm>, Se
     secrets.iter().zip(doors).map(realm).collect()
 }
 
-/// Run until a signal ends it.
+/// Put the parts together, and recover what the last run left.
 ///
 /// # Errors
-/// When it cannot start; once it listens, it ends without one.
-pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
-    let config = &loaded.config;
-    let metrics = Metrics::new();
-    let audit = Audit::open(config.audit.file.as_deref(), Arc::clone(&metrics))?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+/// When a part cannot be opened.
+pub async fn assemble(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+) -> Result<Arc<House>, ServeError> {
     let secrets = reload::secrets(config)?;
-    let realms = realms(config, &secrets)?;
+    house(config, &secrets, clock, metrics).await
+}
+
+async fn house(
+    config: &Config,
+    secrets: &[reload::Guarded],
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+) -> Result<Arc<House>, ServeError> {
+    let audit = Audit::open(config.audit.file.as_deref(), Arc::clone(&metrics))?;
+    let realms = realms(config, secrets)?;
     let options = DiskOptions {
         path: config.store.path.clone(),
         durability: match config.store.durability {
@@ -159,48 +169,59 @@ pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
     };
     let blobs = Arc::new(DiskBlobs::open(&options, Arc::clone(&metrics))?);
     let ledger = Arc::new(SqliteLedger::open(config.ledger_url().as_str(), Arc::clone(&metrics)).await?);
+    let bindings = survival::store(config, &ledger, &metrics)?;
     let parts = Parts {
-        ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
+        ledger,
         blobs,
         leases: Arc::new(LocalLeases::new()),
         clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
     };
-    let sessions = survival::store(config, &ledger, &metrics)?;
-    let keeper = survival::keeper(config, &sessions, &clock, &metrics);
     let engine = Engine::new(parts, settings(config));
     let recovered = engine.recover().await.map_err(ServeError::Recovery)?;
     tracing::info!(incomplete = recovered.receiving, lowered = recovered.lowered, "recovered");
-
-    let listener = listen(config.server.listen, "server")?;
-    let address = listener
-        .local_addr()
-        .map_err(|source| ServeError::System { doing: "reading the address", source })?;
     let cors = Cors {
         allow_origin: HeaderValue::from_str(config.cors.allow_origin.as_str())
             .unwrap_or(HeaderValue::from_static("*")),
         max_age: config.cors.max_age.duration().as_secs(),
     };
-    let house = Arc::new(House {
-        engine: engine.clone(),
+    Ok(Arc::new(House {
+        engine,
         realms,
-        sessions: keeper.clone(),
-        bindings: sessions,
+        sessions: survival::keeper(config, &bindings, &clock, &metrics),
+        bindings,
         remembered: Remembered::default(),
         grace: survival::grace(config),
         bearer: survival::bearer(config),
         guard: survival::guard(config, &clock, &metrics)?,
         networks: Networks::new(&config.network.classes),
         agents: Agents::new(&config.grace.desktop_agents, &config.grace.mobile_agents),
-        audit: audit.clone(),
+        audit,
         clock,
-        metrics: Arc::clone(&metrics),
+        metrics,
         cors,
         public_url: config.server.public_url.as_ref().map(|url| url.as_str().to_owned()),
         proxies: Proxies::new(config.server.trusted_proxies.clone(), config.server.forwarded_header),
         creations: Limiter::per_minute(config.tus.creations_per_minute),
         max_size: config.store.max_size.bytes(),
-    });
+    }))
+}
+
+/// Run until a signal ends it.
+///
+/// # Errors
+/// When it cannot start; once it listens, it ends without one.
+pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
+    let config = &loaded.config;
+    let metrics = Metrics::new();
+    let secrets = reload::secrets(config)?;
+    let house = house(config, &secrets, Arc::new(SystemClock), Arc::clone(&metrics)).await?;
+    let (engine, keeper) = (house.engine.clone(), house.sessions.clone());
+
+    let listener = listen(config.server.listen, "server")?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| ServeError::System { doing: "reading the address", source })?;
     let figures = if config.metrics.enabled {
         Some(serve_metrics(config.metrics.listen, Arc::clone(&metrics))?)
     } else {
@@ -214,14 +235,18 @@ pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
     let handle = server.handle();
     let sweeper = tokio::spawn(sweep(engine.clone(), config.limits.sweep_interval.duration()));
     let cleaner = keeper
+        .clone()
         .map(|keeper| tokio::spawn(survival::clean(keeper, config.session.cleanup_interval.duration())));
     let stopping =
         tokio::spawn(stop_on_signal(handle, closing, engine.clone(), config.server.drain_timeout.duration()));
-    let reloading = reload::watch(loaded, secrets, Arc::clone(&house), log.clone(), audit)
+    let reloading = reload::watch(loaded, secrets, Arc::clone(&house), log.clone(), house.audit.clone())
         .map_err(|source| ServeError::System { doing: "listening for SIGHUP", source })?;
     announce(config, address, figures.as_ref().map(|(address, _)| *address), &SystemClock);
     let served = server.try_serve(front::service(house)).await;
     // The listener is closed and every handler is gone; their appends commit what they have.
+    if let Some(keeper) = keeper {
+        keeper.settled().await;
+    }
     engine.stop().await;
     sweeper.abort();
     if let Some(cleaner) = cleaner {

@@ -182,6 +182,13 @@ impl Keeper {
         has_room
     }
 
+    /// Wait until every session that was told to its client is stored.
+    pub async fn settled(&self) {
+        while let Some(mut stored) = self.behind(|behind| behind.values().next().cloned()) {
+            let _ = stored.changed().await;
+        }
+    }
+
     /// Carry out a step of the session with this id.
     ///
     /// # Errors

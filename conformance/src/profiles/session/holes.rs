@@ -137,6 +137,9 @@ async fn changed_address_is_served(ctx: &Ctx) -> CaseResult {
         for (place, from) in [(abroad, from), (home, from + 2000)] {
             let answer = ctx.send_from(place, &ranged(request.clone(), &body, from, from + 2000)).await?;
             answer.expect_status(308).at(what)?;
+            if what != "a good token alone" {
+                expect(session_of(&answer).at(what)? == session, "the same session", "another").at(what)?;
+            }
         }
     }
     let expired = crate::session::bare(&slot, "PUT").bearer(&ctx.expired(&slot, HOUR)?);

@@ -10,6 +10,7 @@ use super::{HALF, SIZE, STRANGER};
 
 pub(super) const CASES: &[Case] = &[
     case!(["SES-13"], "ten refreshes are granted and the eleventh is refused", refuses_the_eleventh),
+    case!(["SES-13"], "a fresh token opens no session with refreshes of its own", renews_no_refreshes),
     case!(["SES-14"], "a refresh answers a token, by document and by field", answers_a_token),
     case!(["SES-14"], "a refresh among several uploads names the one it is for", names_its_upload),
     case!(["SES-14"], "there is nothing to refresh when all is complete", nothing_to_refresh),
@@ -36,6 +37,24 @@ async fn refuses_the_eleventh(ctx: &Ctx) -> CaseResult {
     expect_eq("refreshes_used", &10, &count_in(&document, "refreshes_used")?)?;
     expect_eq("refreshes_left", &0, &count_in(&document, "refreshes_left")?)?;
     ctx.finish_by(&held, held.bare("PUT").bearer(&ctx.live(&held.slot)?)).await
+}
+
+/// Were it otherwise, a session would live for ever: one refresh, one more session, one more refresh.
+async fn renews_no_refreshes(ctx: &Ctx) -> CaseResult {
+    let held = ctx.held(SIZE, HALF).await?;
+    let token = ctx.refresh(&held.session).await?.require("x-session-token")?.to_owned();
+    for put in [
+        held.bare("PUT").bearer(&token),
+        held.bare("PUT").header("X-Session-Token", &token),
+        held.bare("PUT").bearer(&token).header(SESSION_ID, "0".repeat(64)),
+    ] {
+        let answer = ctx.send(&asking(put, SIZE)).await?;
+        let session = session_of(answer.expect_status(308)?)?;
+        let document = ctx.session_document(&session).await?;
+        let used = count_in(&document, "refreshes_used")?;
+        expect(used >= 1, "a session that counts the refresh", format_args!("{used} in refreshes_used"))?;
+    }
+    Ok(())
 }
 
 async fn answers_a_token(ctx: &Ctx) -> CaseResult {
