@@ -64,6 +64,8 @@ pub enum Step<'a> {
         is_open: bool,
         /// Whether an upload may be covered that was not before.
         covers_more: bool,
+        /// When the request arrived, which may be long before its answer joins the session.
+        arrived: Timestamp,
     },
     /// Have a fresh token.
     Refresh {
@@ -198,11 +200,15 @@ impl Keeper {
             let before = self.live(id).await?;
             let now = self.clock.now();
             let mut session = before.clone();
-            let moved = session.seen_at(place, now);
+            let arrived = match step {
+                Step::Join { arrived, .. } => *arrived,
+                Step::See | Step::Refresh { .. } => now,
+            };
+            let moved = session.seen_at(place, arrived);
             let mut token = None;
             match step {
                 Step::See => {}
-                Step::Join { upload, subject, is_open, covers_more } => {
+                Step::Join { upload, subject, is_open, covers_more, arrived: _ } => {
                     let is_welcome = *covers_more || session.covered(&upload.name).is_some();
                     if !is_welcome
                         || !is_of(&session, *subject)

@@ -100,7 +100,7 @@ pub struct Place {
 /// A change of place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// When it was noticed.
+    /// When the request arrived that showed it.
     pub at: Timestamp,
     /// Where the session was seen before.
     pub from: Place,

@@ -105,13 +105,17 @@ impl Session {
         true
     }
 
-    /// Note where the session is now; the change, if it is one.
-    pub fn seen_at(&mut self, place: &Place, now: Timestamp) -> Option<Change> {
+    /// Note where a request came from that arrived at `arrived`; the change, if it is one.
+    pub fn seen_at(&mut self, place: &Place, arrived: Timestamp) -> Option<Change> {
         // [SES-20] noted, and nothing else comes of it
         if self.place == *place {
             return None;
         }
-        let change = Change { at: now, from: self.place.clone(), to: place.clone() };
+        // [SES-36] a newer request has told already where the session is
+        if self.history.last().is_some_and(|latest| arrived < latest.at) {
+            return None;
+        }
+        let change = Change { at: arrived, from: self.place.clone(), to: place.clone() };
         self.place = place.clone();
         self.history.push(change.clone());
         // [SES-35]

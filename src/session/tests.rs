@@ -156,6 +156,17 @@ fn a_hundred_changes_of_place_are_listed_and_all_are_counted() {
     assert_eq!(session.history.last().unwrap().to, place("192.0.2.150"));
 }
 
+/// [SES-36] The answer to an old socket's request is written when a newer one ends it.
+#[test]
+fn a_request_that_arrived_before_the_latest_change_changes_no_place() {
+    let mut session = session();
+    let (old, new) = (Timestamp(NOW.0 + 1), Timestamp(NOW.0 + 2));
+    assert!(session.seen_at(&place("192.0.2.2"), new).is_some());
+    assert_eq!(session.seen_at(&place("192.0.2.1"), old), None);
+    assert_eq!((&session.place, session.changes), (&place("192.0.2.2"), 1));
+    assert!(session.seen_at(&place("192.0.2.1"), new).is_some());
+}
+
 #[test]
 fn grace_is_as_long_as_the_class_of_the_client_says() {
     let ago = |h: i64| Timestamp(NOW.0 - h * HOUR);

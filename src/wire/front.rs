@@ -59,6 +59,7 @@ impl Handler for Front {
 impl Front {
     async fn answer(&self, req: &mut Request, request_id: &str) -> (&'static str, Reply) {
         let house = &*self.house;
+        let arrived = house.clock.now();
         if req.method() == Method::OPTIONS {
             return ("options", options(house));
         }
@@ -135,7 +136,7 @@ impl Front {
             body: req.take_body(),
         };
         let (route, reply) = dispatch(call).await;
-        (route, visit.sign(house, place, route == "xep0363", reply).await)
+        (route, visit.sign(house, (place, arrived), route == "xep0363", reply).await)
     }
 }
 

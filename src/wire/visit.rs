@@ -95,8 +95,15 @@ impl Visit {
         self.with(|state| state.seen = Some(seen));
     }
 
-    /// Give the answer its session, opened or joined now if need be. `is_plain` says that it was a plain PUT.
-    pub async fn sign(&self, house: &House, place: Place, is_plain: bool, reply: Reply) -> Reply {
+    /// Give the answer its session, opened or joined now if need be. The request `arrived` from `place`; `is_plain` says
+    /// that it was a plain PUT.
+    pub async fn sign(
+        &self,
+        house: &House,
+        (place, arrived): (Place, Timestamp),
+        is_plain: bool,
+        reply: Reply,
+    ) -> Reply {
         let (admitted, seen) = self.with(|state| (state.admitted.take(), state.seen.take()));
         let (Some(admitted), Some(keeper)) = (admitted, &house.sessions) else { return reply };
         let is_complete = seen.as_ref().is_some_and(|seen| seen.is_complete);
@@ -107,8 +114,18 @@ impl Visit {
                     upload.name = seen.name.clone();
                     upload.id = Some(seen.id.clone());
                 }
-                let entry =
-                    Entry { keeper, house, upload, subject, place, is_complete, is_plain, may_open, ends_by };
+                let entry = Entry {
+                    keeper,
+                    house,
+                    upload,
+                    subject,
+                    place,
+                    arrived,
+                    is_complete,
+                    is_plain,
+                    may_open,
+                    ends_by,
+                };
                 match entry.session(named).await {
                     Some((id, expires_at)) => (id, expires_at, None),
                     None => return reply,
@@ -150,6 +167,7 @@ struct Entry<'a> {
     upload: Covered,
     subject: Option<String>,
     place: Place,
+    arrived: Timestamp,
     is_complete: bool,
     is_plain: bool,
     may_open: bool,
@@ -168,6 +186,7 @@ impl Entry<'_> {
                 subject: self.subject.as_deref(),
                 is_open: !self.is_complete,
                 covers_more: self.may_open && self.ends_by.is_none(),
+                arrived: self.arrived,
             };
             match self.keeper.step(id, &step, &self.place).await {
                 // [SES-42] grace leads into no session that outlives its ceiling

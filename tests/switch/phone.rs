@@ -252,10 +252,9 @@ impl Phone {
             0 | 1 => Dialect::Ranged,
             _ => Dialect::Tus,
         };
-        // The server may hold more than the moment of the next switch asks for: then a slice is sent all the same.
         let size = self.upload.size();
-        let until = until.max((from + SLICE).min(size));
-        let ends_at_cut = dialect != Dialect::Plain && self.random.once_in(4);
+        // The server may be beyond the moment of the next switch already: then the switch follows on the head.
+        let ends_at_cut = dialect != Dialect::Plain && from < until && self.random.once_in(4);
         let end = if ends_at_cut { until } else { size };
         let mut shown = shown;
         shown.push(("Expect", "100-continue".to_owned()));
@@ -269,7 +268,7 @@ impl Phone {
             let answer = line.answer().await?;
             return Ok(self.judge(dialect, end, &answer, line));
         }
-        Ok(Leg::Reached(line, until..end))
+        Ok(Leg::Reached(line, until.max(from)..end))
     }
 
     /// The server lets the bytes come.
