@@ -70,7 +70,7 @@ fn a_thousand_phones_switch_at_random_and_the_server_is_killed_meanwhile() {
         phones: 1000,
         sizes: 200 << 10..400 << 10,
         cuts: Cuts::AtRandom,
-        pace: 20 << 10,
+        pace: 28 << 10,
         seed: seed(),
     };
     let net = Net::new();
@@ -107,7 +107,7 @@ fn redis_dies_in_mid_run_and_no_upload_is_lost() {
         phones: 200,
         sizes: 200 << 10..400 << 10,
         cuts: Cuts::AtRandom,
-        pace: 30 << 10,
+        pace: 40 << 10,
         seed: seed(),
     };
     let net = Net::new();

@@ -46,10 +46,16 @@ pub(crate) struct Figures {
     pub(crate) put_off: Cell<u64>,
     /// Tokens that expired before their phone was heard for the first time, and were minted anew.
     pub(crate) minted_again: Cell<u64>,
-    /// From the decision to come back until the server let the bytes come, where no connection broke meanwhile.
-    pub(crate) recoveries: RefCell<Vec<Duration>>,
-    /// The same where the server was away at first.
-    pub(crate) recoveries_over_restart: RefCell<Vec<Duration>>,
+    pub(crate) recoveries: RefCell<Vec<Recovery>>,
+}
+
+/// From the decision to come back until the server let the bytes come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recovery {
+    pub(crate) began: Instant,
+    pub(crate) ended: Instant,
+    /// A connection broke meanwhile: the server was away.
+    pub(crate) was_broken: bool,
 }
 
 pub(crate) fn add(counter: &Cell<u64>, more: u64) {
@@ -274,9 +280,8 @@ impl Phone {
     /// The server lets the bytes come.
     fn let_in(&mut self, world: &World, key: Key) {
         let figures = &world.figures;
-        if let Some((since, was_broken)) = self.came_back.take() {
-            let times = if was_broken { &figures.recoveries_over_restart } else { &figures.recoveries };
-            times.borrow_mut().push(since.elapsed());
+        if let Some((began, was_broken)) = self.came_back.take() {
+            figures.recoveries.borrow_mut().push(Recovery { began, ended: Instant::now(), was_broken });
             match key {
                 Key::Token => add(&figures.by_token, 1),
                 Key::Session => add(&figures.by_session, 1),
