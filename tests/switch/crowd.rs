@@ -53,9 +53,9 @@ impl Plan {
     fn cuts(&self, size: u64, random: &mut Random) -> Vec<u64> {
         match self.cuts {
             Cuts::AtRandom => {
-                // Not within the first slices, which are sent before anything else happens.
+                // Not within the first slice, which is sent before anything else happens.
                 let mut cuts: Vec<u64> =
-                    (0..random.within(2..5)).map(|_| random.within(16 << 10..size - (8 << 10))).collect();
+                    (0..random.within(2..5)).map(|_| random.within(32 << 10..size - (8 << 10))).collect();
                 cuts.sort_unstable();
                 cuts
             }
@@ -115,6 +115,7 @@ pub(crate) fn run(net: &Net, setup: &Setup, plan: &Plan, blow: Option<Blow>) -> 
         let server = tokio::select! {
             (server, _) = life => server,
             () = world.roads.work() => unreachable!("works for ever"),
+            () = progress(plan, switches, &world.figures) => unreachable!("watches for ever"),
             () = sleep(expected + GIVE_UP) => panic!("given up: {:?}", world.figures),
         };
         let uploaded = began.elapsed();
@@ -124,6 +125,14 @@ pub(crate) fn run(net: &Net, setup: &Setup, plan: &Plan, blow: Option<Blow>) -> 
     });
     report(plan, &world, &phones, uploaded);
     server
+}
+
+/// Tell of long runs that they go on.
+async fn progress(plan: &Plan, switches: usize, figures: &Figures) {
+    loop {
+        sleep(Duration::from_secs(15)).await;
+        println!("{}: {} of {switches} switches", plan.name, figures.switches.get());
+    }
 }
 
 /// Hold everybody until all uploads are under way at once, and strike in the middle.
@@ -206,6 +215,7 @@ fn report(plan: &Plan, figures: &Figures, phones: &[Phone], uploaded: Duration) 
     assert!(f.silent.get() > 0 && f.resets.get() > 0 && f.closes.get() > 0, "each kind of switch: {f:?}");
     assert!(f.by_session.get() > 0 && f.by_fresh_token.get() > 0, "nobody needed a session: {f:?}");
     assert!(f.fresh_tokens.get() > 0, "no fresh token: {f:?}");
+    assert_eq!(f.sessions.get(), plan.phones as u64, "each phone keeps its one session");
     assert!(phones.iter().any(|phone| phone.moves > 1), "no session saw its phone move twice");
 }
 

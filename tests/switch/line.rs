@@ -118,7 +118,7 @@ impl Line {
     }
 }
 
-/// The value of a metric without labels. It comes by the WiFi, from the router's own address.
+/// The value of a metric; its name with its labels, if it has some.
 pub(crate) async fn metric(by: crate::net::Link, name: &str) -> f64 {
     let mut line =
         Line::open(by.near(), by.server(crate::net::METRICS_PORT)).await.expect("metrics are served");

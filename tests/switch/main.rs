@@ -39,7 +39,7 @@ use std::{
 
 use common::{env_number, redis::Redis};
 use crowd::{Cuts, Plan};
-use net::Net;
+use net::{Link, Net};
 use upload::Dialect;
 
 #[test]
@@ -70,7 +70,7 @@ fn a_thousand_phones_switch_at_random_and_the_server_is_killed_meanwhile() {
         phones: 1000,
         sizes: 200 << 10..400 << 10,
         cuts: Cuts::AtRandom,
-        pace: 28 << 10,
+        pace: 22 << 10,
         seed: seed(),
     };
     let net = Net::new();
@@ -117,7 +117,13 @@ fn redis_dies_in_mid_run_and_no_upload_is_lost() {
         redis.kill();
         server
     });
-    crowd::run(&net, &setup, &plan, Some(kill_redis));
+    let server = crowd::run(&net, &setup, &plan, Some(kill_redis));
+    let (degraded, outages) = net.among_phones(|| async {
+        let degraded = line::metric(Link::Wifi, r#"plimsoll_redis_degraded{part="sessions"}"#).await;
+        (degraded, line::metric(Link::Wifi, r#"plimsoll_redis_outages_total{part="sessions"}"#).await)
+    });
+    assert_eq!((degraded, outages), (1.0, 1.0), "the outage is there, and was counted");
+    drop(server);
 }
 
 /// Two crowds at once would measure each other.

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Bytes that are sent at once, at most.
-const SLICE: u64 = 8 << 10;
+const SLICE: u64 = 16 << 10;
 
 /// What happened, to all phones together.
 #[derive(Debug, Default)]
