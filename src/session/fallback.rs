@@ -224,6 +224,10 @@ impl Sessions for Fallback {
         Ok(cleaned.unwrap_or(forgotten))
     }
 
+    fn sees_all(&self) -> bool {
+        self.remote.sees_all()
+    }
+
     async fn count(&self) -> Result<u64, Fault> {
         Ok(match self.remote.count().await {
             Ok(count) => count,

@@ -117,7 +117,11 @@ impl Keeper {
             let _ = stored.changed().await;
         }
         // [SES-16]
-        let session = self.store.find(&key).await?.ok_or(Refused::Unknown)?;
+        let Some(session) = self.store.find(&key).await? else {
+            // [SES-21] another node may know it: its client must not be told to give up
+            let away = || Fault::new(Component::Sessions, "finding a session", "its store is away");
+            return Err(if self.store.sees_all() { Refused::Unknown.into() } else { away().into() });
+        };
         if session.is_live(self.clock.now()) { Ok(session) } else { Err(Refused::Expired.into()) }
     }
 

@@ -194,6 +194,11 @@ pub trait Sessions: Send + Sync + fmt::Debug {
     /// first those that are not open, within these those not seen for longest. Returns how many sessions went.
     async fn clean(&self, now: Timestamp, most: u64) -> Result<u64, Fault>;
 
+    /// Whether every session there is can be seen now. When not, one that is not found may exist all the same.
+    fn sees_all(&self) -> bool {
+        true
+    }
+
     /// How many sessions there are.
     async fn count(&self) -> Result<u64, Fault>;
 }

@@ -228,6 +228,10 @@ impl Sessions for RedisSessions {
         Ok(ended + beyond)
     }
 
+    fn sees_all(&self) -> bool {
+        self.link.is_up()
+    }
+
     async fn count(&self) -> Result<u64, Fault> {
         self.link.run("counting sessions", |mut redis| async move { redis.zcard(ENDS).await }).await
     }

@@ -333,7 +333,7 @@ fn by_credential(call: &Call<'_>, grant: &Grant, name: &Name, ends_by: Option<Ti
         },
         subject: grant.subject.clone(),
         named: named_session(&call.headers, call.query.as_deref()).flatten(),
-        // [SES-15] a fresh token opens no further session, or neither would ever end
+        // [SES-22]
         may_open: grant.scheme != Scheme::Resume,
         ends_by,
     }

@@ -6,7 +6,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use salvo::http::{ResBody, Response};
 use serde_json::{Map, Value, json};
 
-use crate::{fault::Fault, upload::Offset};
+use crate::{
+    fault::{Component, Fault},
+    upload::Offset,
+};
 
 /// `Upload-Offset`, of tus and of the IETF draft.
 pub const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
@@ -118,13 +121,20 @@ impl Reply {
     /// Our fault: logged by whoever saw it, told to the client without its inner text.
     #[must_use]
     pub fn fault(fault: &Fault) -> Self {
-        let status =
-            if fault.full { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::INTERNAL_SERVER_ERROR };
-        Self::problem(
+        let status = match fault.component {
+            // What they hold is elsewhere and will be back.
+            Component::Sessions | Component::Abuse => StatusCode::SERVICE_UNAVAILABLE,
+            Component::Ledger | Component::Blobs | Component::Leases if fault.full => {
+                StatusCode::INSUFFICIENT_STORAGE
+            }
+            Component::Ledger | Component::Blobs | Component::Leases => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let reply = Self::problem(
             status,
             "fault",
             "The server failed to carry out the request. What it acknowledged is safe; try again.",
-        )
+        );
+        if status == StatusCode::SERVICE_UNAVAILABLE { reply.with(header::RETRY_AFTER, 2) } else { reply }
     }
 
     /// Write it into salvo's response.

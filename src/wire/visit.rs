@@ -199,7 +199,8 @@ impl Entry<'_> {
                 // [SES-5] the credential suffices
                 Err(Trouble::Refused(Refused::Foreign | Refused::Unknown | Refused::Expired)) => {}
                 Err(Trouble::Refused(Refused::Missing | Refused::Malformed | Refused::Exhausted)) => {}
-                Err(Trouble::Fault(fault)) => return self.without(&fault),
+                // Another node may know it; the answer has a new one, and the client two.
+                Err(Trouble::Fault(fault)) => tracing::info!(%fault, "a named session cannot be joined now"),
             }
         }
         if !self.may_open {
