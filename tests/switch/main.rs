@@ -68,9 +68,9 @@ fn a_thousand_phones_switch_at_random_and_the_server_is_killed_meanwhile() {
     let plan = Plan {
         name: "a thousand",
         phones: 1000,
-        sizes: 200 << 10..400 << 10,
+        sizes: 150 << 10..300 << 10,
         cuts: Cuts::AtRandom,
-        pace: 22 << 10,
+        pace: 20 << 10,
         seed: seed(),
     };
     let net = Net::new();
@@ -79,19 +79,22 @@ fn a_thousand_phones_switch_at_random_and_the_server_is_killed_meanwhile() {
 
 #[test]
 fn a_hundred_phones_switch_again_and_again() {
-    const PACE: u64 = 16 << 10;
+    /// Bytes in a second between two switches.
+    const PART: u64 = 16 << 10;
     let _alone = one_crowd_at_a_time();
     let (times, seconds_each) = match env_number("PLIMSOLL_SWITCH_MINUTES", 0) {
         0 => (15, 1),
         minutes => (minutes * 6, 10),
     };
-    let size = PACE * seconds_each * (times + 1);
+    let part = PART * seconds_each;
+    let size = part * (times + 1);
     let plan = Plan {
         name: "a hundred",
         phones: 100,
         sizes: size..size + 1,
         cuts: Cuts::Even(times),
-        pace: PACE,
+        // A fifth of a second a switch is spent without a network.
+        pace: part * 10 / (seconds_each * 10 - 2),
         seed: seed(),
     };
     println!("a hundred: {times} switches of each phone, {seconds_each} s apart");
