@@ -18,7 +18,7 @@ use std::{
     os::fd::AsFd as _,
     path::Path,
     process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{Mutex, PoisonError},
     thread,
 };
 
@@ -90,9 +90,11 @@ pub(crate) struct Net {
 
 impl Net {
     pub(crate) fn new() -> Self {
-        static MADE: AtomicU32 = AtomicU32::new(0);
+        static MADE: Mutex<u32> = Mutex::new(0);
+        // Held while `ip netns add` may mount its folder: two that do so at once disturb each other.
+        let mut number = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        *number += 1;
         remove_those_of_dead_processes();
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
         let net = Self { base: format!("{PREFIX}-{}-{number}", std::process::id()) };
         let (server, phones) = (net.server(), net.phones());
         ip(&["netns", "add", &server], "");
