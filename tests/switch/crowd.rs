@@ -144,10 +144,11 @@ async fn direct(
     server: Server,
     blow: Option<Blow>,
 ) -> Server {
-    while metric(Link::Wifi, "plimsoll_open_writers").await < plan.phones as f64 {
+    while world.figures.begun.get() < plan.phones as u64
+        || metric(Link::Wifi, "plimsoll_open_writers").await < plan.phones as f64
+    {
         sleep(Duration::from_millis(200)).await;
     }
-    assert_eq!(world.figures.begun.get(), plan.phones as u64);
     println!("{}: {} uploads under way at the same time", plan.name, plan.phones);
     gate.send_replace(true);
     let Some(blow) = blow else { return server };
@@ -181,8 +182,8 @@ fn report(plan: &Plan, figures: &Figures, phones: &[Phone], uploaded: Duration) 
     println!(
         "{}: {} uploads of {total} bytes in {:.1} s: all complete, all byte-identical; {} bytes sent more than once \
          ({:.2} %); {} switches ({} silent, {} by reset, {} by close); continued by the session {} times, by a fresh \
-         token {}, by the slot's token {}; {} sessions, {} fresh tokens; {} attempts broken by the server's absence, {} put off, \
-         {} tokens minted again",
+         token {}, by the slot's token {}; {} sessions, {} fresh tokens; {} attempts broken by the server's \
+         absence, {} put off, {} tokens minted again",
         plan.name,
         plan.phones,
         uploaded.as_secs_f64(),
