@@ -118,7 +118,7 @@ impl Keeper {
         }
         // [SES-16]
         let Some(session) = self.store.find(&key).await? else {
-            // [SES-21] another node may know it: its client must not be told to give up
+            // [ENG-31] another node may know it: its client must not be told to give up
             let away = || Fault::new(Component::Sessions, "finding a session", "its store is away");
             return Err(if self.store.sees_all() { Refused::Unknown.into() } else { away().into() });
         };

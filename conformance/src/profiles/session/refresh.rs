@@ -10,7 +10,7 @@ use super::{HALF, SIZE, STRANGER};
 
 pub(super) const CASES: &[Case] = &[
     case!(["SES-13"], "ten refreshes are granted and the eleventh is refused", refuses_the_eleventh),
-    case!(["SES-13"], "a fresh token opens no session with refreshes of its own", renews_no_refreshes),
+    case!(["SES-22"], "a fresh token opens no session with refreshes of its own", renews_no_refreshes),
     case!(["SES-14"], "a refresh answers a token, by document and by field", answers_a_token),
     case!(["SES-14"], "a refresh among several uploads names the one it is for", names_its_upload),
     case!(["SES-14"], "there is nothing to refresh when all is complete", nothing_to_refresh),
