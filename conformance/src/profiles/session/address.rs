@@ -6,7 +6,10 @@ use serde_json::Value;
 
 use crate::case::{Case, CaseResult, Condition, Failure, Need, Step as _, case, expect, expect_eq};
 use crate::ctx::Ctx;
-use crate::session::{Held, asking, count_in, json_of, list_in, strange_v4, strange_v6_network, v6_in};
+use crate::session::{
+    Held, asking, count_in, json_of, list_in, ranged_head, strange_v4, strange_v6_network, v6_in,
+};
+use crate::tus::slice;
 
 use super::{HALF, SIZE, TRUSTED_PROXY};
 
@@ -15,6 +18,11 @@ const UNTRUSTED: &[Need] = &[Need::Session(Condition::UntrustedPeer)];
 pub(super) const CASES: &[Case] = &[
     case!(["SES-50"], "what an untrusted peer writes of its address counts for nothing", believes_no_stranger, needs UNTRUSTED),
     case!(["SES-50"], "of X-Forwarded-For the last address that is no proxy counts", last_untrusted_counts, needs TRUSTED_PROXY),
+    case!(
+        ["SES-36"],
+        "the late answer to an old socket's request moves no session back",
+        late_answers_move_nothing
+    ),
     case!(["SES-50"], "Forwarded is read like X-Forwarded-For", reads_forwarded, needs TRUSTED_PROXY),
 ];
 
@@ -95,4 +103,24 @@ async fn reads_forwarded(ctx: &Ctx) -> CaseResult {
         expect(!document.to_string().contains(&forged.to_string()), "no forged address", &document)?;
     }
     Ok(())
+}
+
+async fn late_answers_move_nothing(ctx: &Ctx) -> CaseResult {
+    let held = ctx.held(SIZE, HALF).await?;
+    let token = ctx.live(&held.slot)?;
+    let rest = |agent: &str| {
+        let put = held.with_session("PUT").bearer(&token).header("User-Agent", agent);
+        ranged_head(put, SIZE, HALF, SIZE)
+    };
+    let mut old = ctx.stalled(&rest("first/1").length((SIZE - HALF) as u64), b"").await?;
+    let new = rest("second/2").body(slice(&held.body, HALF, SIZE));
+    ctx.send(&new).await?.expect_status(201).at("the newer request")?;
+    old.answer().await?.expect_refused().at("the older request")?;
+    let look = ctx.session_request("GET", "", &held.session).header("User-Agent", "second/2");
+    let document = json_of(ctx.send(&look).await?.expect_status(200)?)?;
+    // The older answer may be written before the newer one: then both are seen, in the order of their arrival.
+    let agent = |change: &Value| change.pointer("/to/agent").and_then(Value::as_str).map(str::to_owned);
+    let agents: Vec<_> = list_in(&document, "history")?.iter().filter_map(agent).collect();
+    let is_forward = agents == ["second/2"] || agents == ["first/1", "second/2"];
+    expect(is_forward, "the newer request's agent once, and last", format_args!("{agents:?}"))
 }
