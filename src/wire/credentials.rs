@@ -137,8 +137,10 @@ async fn consider(
             Err(refused) => refused,
         },
     };
-    // [SES-40]
-    let Some((expired_at, grant)) = expired else { return Err(refused) };
+    // [SES-40] [SES-22] what a session gave out ends with it, and a grant is for more than one file
+    let Some((expired_at, grant)) = expired.filter(|(_, grant)| grant.scheme.is_slot_token()) else {
+        return Err(refused);
+    };
     let now = call.house.clock.now();
     let looked_up = match known {
         Some(_) => None,
