@@ -17,7 +17,11 @@ mod common;
 
 mod ages;
 mod grace;
+mod guide;
 mod holes;
+mod leaks;
 mod limits;
+mod outages;
+mod restarts;
 mod site;
 mod tokens;
