@@ -474,6 +474,18 @@ pub async fn denied(call: &Call<'_>, why: NotGranted, dialect: &'static str) -> 
     }
 }
 
+/// A credential was refused where the request is served without one. [SES-51] Whoever guesses is counted here as well.
+pub async fn disregarded(call: &Call<'_>, why: &NotGranted, dialect: &'static str) {
+    let is_a_guess = match why {
+        NotGranted::Denied(why) => is_a_failure(why),
+        NotGranted::Session(why) => why.is_a_guess(),
+        NotGranted::Stopped(_) | NotGranted::Fault(_) => false,
+    };
+    if is_a_guess {
+        let _ = denied(call, why.clone(), dialect).await;
+    }
+}
+
 /// [SES-53] what guesses, and not what is merely late
 fn is_a_failure(why: &Denied) -> bool {
     match why {
