@@ -100,10 +100,7 @@ fn the_commands_resume_a_transfer_that_was_cut() {
         (&session["uploads"][0]["percent"], &session["uploads"][0]["status"]),
         (&100.into(), &"complete".into())
     );
-    assert_eq!(
-        session["refreshes_used"], 1,
-        "two recoveries within an hour cost one: {session}"
-    );
+    assert_eq!(session["refreshes_used"], 1, "two recoveries within an hour cost one: {session}");
 }
 
 /// A way to the server that breaks once, when `cut_at` bytes have passed; how many connections came.

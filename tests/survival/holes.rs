@@ -234,6 +234,40 @@ fn what_an_untrusted_peer_forwards_counts_for_nothing() {
 }
 
 #[test]
+fn guesses_are_counted_also_where_nothing_has_to_be_shown() {
+    // [SES-51] [SES-53]
+    let unknown = "0".repeat(64);
+    let guesses = [
+        ("Authorization", "Bearer a.b.c", "credential", "credential-invalid"),
+        ("X-Session-ID", unknown.as_str(), "session-refused", "session-unknown"),
+    ];
+    for (name, value, event, word) in guesses {
+        for tus in [&[][..], &[("Tus-Resumable", "1.0.0")][..]] {
+            let site = Site::new(&[("ABUSE__ALLOW", ""), ("ABUSE__MAX_FAILURES", "3")]);
+            let file = File::new("guessed");
+            let token = file.bearer(ROMEO, site.now().plus(HOUR));
+            file.part(&site, &[("Authorization", &token)], 0, 5).expect(308);
+            site.clock.advance(HOUR);
+            let head = |shown: &[(&str, &str)]| site.ask("HEAD", &file.path, &[tus, shown].concat(), b"");
+            // An offset may be asked for by anybody, and an old token is no guess.
+            for _ in 0..5 {
+                assert_eq!(head(&[]).offset(), Some(5));
+                assert_eq!(head(&[("Authorization", &token)]).offset(), Some(5));
+            }
+            let seen = site.audit().len();
+            for _ in 0..3 {
+                let answer = head(&[(name, value)]);
+                assert_eq!((answer.offset(), answer.header("x-session-id")), (Some(5), None));
+            }
+            assert_eq!(head(&[]).status, 429, "{name}, {tus:?}");
+            let guess = (event, "refused", word);
+            let (ban, met) = (("banned", "refused", "failures"), ("banned", "refused", "banned"));
+            site.decided(seen, &[guess, guess, guess, ban, met]);
+        }
+    }
+}
+
+#[test]
 fn a_token_for_another_size_is_refused() {
     // [SES-18]
     let site = Site::new(&[("ABUSE__MAX_FAILURES", "0")]);
