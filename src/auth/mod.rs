@@ -65,6 +65,14 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// Whether it is for the one file that a slot was asked for, and signed by whoever hands out slots.
+    pub fn is_slot_token(self) -> bool {
+        match self {
+            Self::V1 | Self::V2 | Self::Jwt | Self::Bearer | Self::SigV4 => true,
+            Self::Grant | Self::Resume | Self::Session | Self::Url => false,
+        }
+    }
+
     /// A word for logs and metric labels.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -220,7 +220,8 @@ impl Keeper {
                     {
                         return Err(Refused::Foreign.into());
                     }
-                    session.is_open |= is_open;
+                    // Of the other uploads nothing is known here.
+                    session.is_open = *is_open || session.is_open && session.uploads.len() > 1;
                 }
                 Step::Refresh { name, by_choice } => {
                     token = Some(session.refresh(name, &self.policy, *by_choice, now)?);

@@ -137,8 +137,10 @@ async fn consider(
             Err(refused) => refused,
         },
     };
-    // [SES-40]
-    let Some((expired_at, grant)) = expired else { return Err(refused) };
+    // [SES-40] [SES-22] what a session gave out ends with it, and a grant is for more than one file
+    let Some((expired_at, grant)) = expired.filter(|(_, grant)| grant.scheme.is_slot_token()) else {
+        return Err(refused);
+    };
     let now = call.house.clock.now();
     let looked_up = match known {
         Some(_) => None,
@@ -469,6 +471,18 @@ pub async fn denied(call: &Call<'_>, why: NotGranted, dialect: &'static str) -> 
             too_often(call.house, &call.place, stopped)
         }
         NotGranted::Fault(fault) => super::answer::fault(call, &fault),
+    }
+}
+
+/// A credential was refused where the request is served without one. [SES-51] Whoever guesses is counted here as well.
+pub async fn disregarded(call: &Call<'_>, why: &NotGranted, dialect: &'static str) {
+    let is_a_guess = match why {
+        NotGranted::Denied(why) => is_a_failure(why),
+        NotGranted::Session(why) => why.is_a_guess(),
+        NotGranted::Stopped(_) | NotGranted::Fault(_) => false,
+    };
+    if is_a_guess {
+        let _ = denied(call, why.clone(), dialect).await;
     }
 }
 

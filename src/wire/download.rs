@@ -9,7 +9,7 @@ use http::{HeaderName, Method, StatusCode, header};
 use super::{
     Call,
     answer::{etag, fault},
-    credentials::{denied, granted, may_begin, may_read},
+    credentials::{denied, disregarded, granted, may_begin, may_read},
     download_plan::{Body, Servable, plan},
     removal::{NotRemoved, remove},
     reply::{Content, Reply, UPLOAD_COMPLETE, UPLOAD_LENGTH},
@@ -59,6 +59,9 @@ pub async fn head(call: Call<'_>) -> Reply {
     // A token that signs the length can be judged before anything has arrived, if the client names the length.
     let named = call.header(UPLOAD_LENGTH).and_then(|text| text.parse().ok());
     let grant = granted(&call, known.as_ref().and_then(|u| u.length).or(named), known.as_ref()).await;
+    if let Err(why) = &grant {
+        disregarded(&call, why, DIALECT).await;
+    }
     let upload = match call.house.engine.state(&call.name, grant.is_ok()).await {
         Ok(upload) => upload,
         Err(error) => return answer(&call, error),

@@ -64,6 +64,12 @@ impl Redis {
         self.go_on();
     }
 
+    /// Every command that changed anything since it was first started: all keys and values there ever were.
+    pub(crate) fn written(&self) -> Vec<u8> {
+        let files = std::fs::read_dir(self.folder.path().join("appendonlydir")).expect("its data is there");
+        files.flat_map(|file| std::fs::read(file.expect("a file").path()).expect("it can be read")).collect()
+    }
+
     /// Kill it, as a power cut would.
     pub(crate) fn kill(&mut self) {
         let mut process = self.process.take().expect("it runs");

@@ -82,6 +82,13 @@ impl Setup {
     /// Run the program; it may not be ready yet.
     pub(crate) fn spawn(&self) -> Starting {
         let log = File::options().create(true).append(true).open(self.log()).expect("the log opens");
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        Starting { child: command.spawn().expect("the server starts"), setup: self.clone() }
+    }
+
+    /// The program with these keys in its environment.
+    pub(crate) fn command(&self) -> Command {
         let mut command = self.program();
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("PLIMSOLL_") {
@@ -91,11 +98,8 @@ impl Setup {
         command
             .current_dir(self.folder.path())
             .env("PLIMSOLL_STORE__PATH", self.store())
-            .envs(self.keys.iter().map(|(key, value)| (format!("PLIMSOLL_{key}"), value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log);
-        Starting { child: command.spawn().expect("the server starts"), setup: self.clone() }
+            .envs(self.keys.iter().map(|(key, value)| (format!("PLIMSOLL_{key}"), value)));
+        command
     }
 
     fn program(&self) -> Command {
@@ -174,15 +178,15 @@ impl Server {
         self.setup.store()
     }
 
-    /// The value of a metric without labels.
-    pub(crate) fn metric(&self, name: &str) -> f64 {
+    /// The page of figures.
+    pub(crate) fn metrics_page(&self) -> String {
         let address = self.metrics.expect("a server with metrics");
-        let page = Conn::open(address)
-            .expect("metrics are served")
-            .get("/metrics")
-            .expect("a page")
-            .expect(200)
-            .text();
+        Conn::open(address).expect("metrics are served").get("/metrics").expect("a page").expect(200).text()
+    }
+
+    /// The value of a metric; `name` with its labels, if it has any.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let page = self.metrics_page();
         let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {name} in\n{page}")).parse().expect("a number")
     }

@@ -11,7 +11,7 @@ use super::{
     Call,
     answer::{fault, refused},
     body::{Announced, RequestSource, announced},
-    credentials::{about, denied, granted, may_begin},
+    credentials::{about, denied, disregarded, granted, may_begin},
     removal::{NotRemoved, remove},
     reply::{Reply, UPLOAD_LENGTH, UPLOAD_OFFSET},
 };
@@ -115,10 +115,11 @@ async fn head(call: Call<'_>) -> Reply {
     let named = call.header(UPLOAD_LENGTH).and_then(number);
     let grant = granted(&call, known.as_ref().and_then(|u| u.length).or(named), known.as_ref()).await;
     // A slot's state is open to whoever knows its URL; elsewhere the URL is the credential, or a grant is asked for.
-    if let Err(why) = &grant
-        && !may_begin(&call)
-    {
-        return denied(&call, why.clone(), DIALECT).await;
+    if let Err(why) = &grant {
+        if !may_begin(&call) {
+            return denied(&call, why.clone(), DIALECT).await;
+        }
+        disregarded(&call, why, DIALECT).await;
     }
     let upload = match call.house.engine.state(&call.name, grant.is_ok()).await {
         Ok(upload) => upload,
