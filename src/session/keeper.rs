@@ -64,6 +64,8 @@ pub enum Step<'a> {
         is_open: bool,
         /// Whether an upload may be covered that was not before.
         covers_more: bool,
+        /// Whether the request did not name the session, and is to be told its id all the same.
+        tells_again: bool,
     },
     /// Have a fresh token.
     Refresh {
@@ -153,6 +155,7 @@ impl Keeper {
             uploads: vec![upload],
             history: Vec::new(),
             changes: 0,
+            told_again: false,
         };
         self.metrics.session("opened");
         if wait || !self.record_behind(&session) {
@@ -206,9 +209,10 @@ impl Keeper {
             let mut token = None;
             match step {
                 Step::See => {}
-                Step::Join { upload, subject, is_open, covers_more } => {
+                Step::Join { upload, subject, is_open, covers_more, tells_again } => {
                     let is_welcome = *covers_more || session.covered(&upload.name).is_some();
                     if !is_welcome
+                        || *tells_again && !session.tell_again(&upload.name)
                         || !is_of(&session, *subject)
                         || !session.cover(upload.clone(), self.policy.max_uploads)
                     {
