@@ -9,13 +9,18 @@
 
 mod common;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use plimsoll::auth::{GrantClaims, Keyring, ResumeClaims, SlotClaims, mint, mint_grant, mint_resume};
+
 use common::{
     http::Answer,
     server::{Server, Setup},
-    slots::Slot,
+    slots::{SECRET, Slot},
 };
 
 const SESSION: &str = "x-session-id";
+const HOUR_MS: i64 = 3_600_000;
 
 /// One request on a connection of its own, without a body.
 #[track_caller]
@@ -49,6 +54,22 @@ fn range(server: &Server, slot: &Slot, first: u64, end: u64, headers: &[(&str, &
 #[track_caller]
 fn session_of(answer: &Answer) -> String {
     answer.header(SESSION).unwrap_or_else(|| panic!("no session in {answer:?}")).to_owned()
+}
+
+/// The session itself, as its holder is told it.
+#[track_caller]
+fn document(server: &Server, id: &str) -> serde_json::Value {
+    serde_json::from_slice(&ask(server, "GET", "/session", &[(SESSION, id)]).expect(200).body).expect("JSON")
+}
+
+fn now_ms() -> i64 {
+    #[allow(clippy::disallowed_methods, reason = "tokens are minted for the server's real clock")]
+    let now = SystemTime::now();
+    i64::try_from(now.duration_since(UNIX_EPOCH).expect("after 1970").as_millis()).expect("before 9999")
+}
+
+fn keys() -> Keyring {
+    Keyring::new(vec![SECRET.as_bytes().to_vec()]).expect("a secret")
 }
 
 #[test]
@@ -94,4 +115,108 @@ fn a_fresh_token_does_not_tell_its_session() {
     let named = [("X-Session-Token", token.as_str()), (SESSION, id.as_str())];
     let seen = query(&server, &slot.path, slot.size, &named).expect(308);
     assert_eq!(seen.header(SESSION), Some(id.as_str()), "its holder knows it anyway");
+}
+
+#[test]
+fn an_expired_fresh_token_has_no_grace() {
+    // [SES-15] [SES-40] its session is what goes on, and ends
+    let server = Setup::new().start();
+    let slot = Slot::new("1/photo.jpg", 10);
+    let claims = ResumeClaims {
+        subject: None,
+        path: slot.path.clone(),
+        size: Some(slot.size),
+        max_size: None,
+        filename: None,
+        content_type: None,
+        retain_until_ms: None,
+        issued_at_ms: now_ms() - 2 * HOUR_MS,
+        expires_at_ms: now_ms() - HOUR_MS,
+    };
+    let bearer = format!("Bearer {}", mint_resume(&keys(), &claims).expect("a token"));
+    let headers = [("Authorization", bearer.as_str()), ("User-Agent", "Dino/0.4.5")];
+    query(&server, &slot.path, slot.size, &headers).expect(401);
+}
+
+/// An address, a target, and headers.
+type Guess<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
+#[test]
+fn guesses_by_head_are_counted() {
+    // [SES-51]
+    let guarded = Setup::new().key("SERVER__TRUSTED_PROXIES", "127.0.0.1/32").key("ABUSE__MAX_FAILURES", "3");
+    let server = guarded.start();
+    let slot = Slot::new("1/photo.jpg", 10);
+    range(&server, &slot, 0, 5, &[]).expect(308);
+    let wrong = format!("{}?v={}", slot.path, "0".repeat(64));
+    let unknown = "0".repeat(64);
+    let tus = ("Tus-Resumable", "1.0.0");
+    let guesses: [Guess<'_>; 4] = [
+        ("192.0.2.1", &wrong, &[]),
+        ("192.0.2.2", &wrong, &[tus]),
+        ("192.0.2.3", &slot.path, &[(SESSION, &unknown)]),
+        ("192.0.2.4", &slot.path, &[tus, (SESSION, &unknown)]),
+    ];
+    for (address, target, headers) in guesses {
+        let all = [&[("X-Forwarded-For", address)], headers].concat();
+        for _ in 0..3 {
+            let told = ask(&server, "HEAD", target, &all);
+            assert_eq!(told.offset(), Some(5), "the state is open to whoever knows the URL: {told:?}");
+        }
+        let banned = ask(&server, "HEAD", target, &all).expect(429);
+        assert!(banned.header("retry-after").is_some(), "{banned:?}");
+    }
+    // Whoever shows nothing guesses nothing.
+    for _ in 0..5 {
+        ask(&server, "HEAD", &slot.path, &[("X-Forwarded-For", "192.0.2.5")]).expect(204);
+    }
+}
+
+#[test]
+fn a_recovery_costs_no_refresh_that_brings_no_token() {
+    // [SES-19] a plain PUT of what is complete
+    let server = Setup::new().start();
+    let slot = Slot::new("1/photo.jpg", 10);
+    let id = session_of(&range(&server, &slot, 0, 10, &[]).expect(201));
+    for _ in 0..2 {
+        let again = ask(&server, "PUT", &slot.path, &[(SESSION, &id), ("Content-Length", "10")]);
+        assert_eq!((again.status, again.header("x-session-token")), (409, None), "{again:?}");
+    }
+    assert_eq!(document(&server, &id)["refreshes_used"], 0);
+}
+
+#[test]
+fn a_recovery_that_comes_too_often_costs_no_refresh() {
+    // [SES-12] [SES-52]
+    let server = Setup::new().key("ABUSE__SUBJECT_REQUESTS_PER_MINUTE", "1").start();
+    let claims = SlotClaims {
+        subject: Some("juliet@example.org".into()),
+        slot: "1".into(),
+        filename: "photo.jpg".into(),
+        size: 10,
+        content_type: None,
+        issued_at_ms: now_ms(),
+        expires_at_ms: now_ms() + HOUR_MS,
+        retain_until_ms: None,
+    };
+    let token = mint(&keys(), &claims).expect("a token");
+    let path = "/upload/1/photo.jpg";
+    let id = session_of(&query(&server, &format!("{path}?token={token}"), 10, &[]).expect(308));
+    query(&server, path, 10, &[(SESSION, &id)]).expect(429);
+    assert_eq!(document(&server, &id)["refreshes_used"], 0);
+}
+
+#[test]
+fn a_grant_opens_no_session_for_what_does_not_exist() {
+    // [SES-1]
+    let server = Setup::new().key("TUS__ACCESS", "grant").key("TUS__SECRET", SECRET).start();
+    let claims = GrantClaims {
+        subject: "juliet".into(),
+        max_size: None,
+        issued_at_ms: now_ms(),
+        expires_at_ms: now_ms() + HOUR_MS,
+    };
+    let bearer = format!("Bearer {}", mint_grant(&keys(), &claims).expect("a grant"));
+    let answer = query(&server, "/files/0123", 10, &[("Authorization", &bearer)]).expect(404);
+    assert_eq!(answer.header(SESSION), None, "{answer:?}");
 }

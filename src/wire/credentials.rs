@@ -137,8 +137,10 @@ async fn consider(
             Err(refused) => refused,
         },
     };
-    // [SES-40]
-    let Some((expired_at, grant)) = expired else { return Err(refused) };
+    // [SES-40] of slot tokens: a fresh token ends with its session at the latest, and a grant is for any upload
+    let Some((expired_at, grant)) = expired.filter(|(_, grant)| has_grace(grant.scheme)) else {
+        return Err(refused);
+    };
     let now = call.house.clock.now();
     let looked_up = match known {
         Some(_) => None,
@@ -151,6 +153,13 @@ async fn consider(
             ends_by: call.house.grace.last(expired_at),
         }),
         None => Err(refused),
+    }
+}
+
+fn has_grace(scheme: Scheme) -> bool {
+    match scheme {
+        Scheme::V1 | Scheme::V2 | Scheme::Jwt | Scheme::Bearer | Scheme::SigV4 => true,
+        Scheme::Grant | Scheme::Resume | Scheme::Session | Scheme::Url => false,
     }
 }
 
@@ -274,7 +283,10 @@ async fn admit(call: &Call<'_>, admission: Admission, known: Option<&Upload>) ->
         Admission::Credential(grant) => {
             limited(call, &grant).await?;
             call.decided(Outcome::Allowed, &Decision::of(&grant, Happened::Credential, "good"));
-            call.visit.admit(by_credential(call, &grant, &call.name, None));
+            // [SES-1] a grant has a session once there is an upload, a slot before that
+            if known.is_some() || may_begin(call) {
+                call.visit.admit(by_credential(call, &grant, &call.name, None));
+            }
             Ok(grant)
         }
         Admission::Grace { grant, class, ends_by } => {
@@ -286,8 +298,14 @@ async fn admit(call: &Call<'_>, admission: Admission, known: Option<&Upload>) ->
         }
         Admission::Session { id, session, covered } => {
             let Some(keeper) = &call.house.sessions else { return Err(session::Refused::Unknown.into()) };
+            let grant = of_session(&session, covered.clone());
+            limited(call, &grant).await?;
             // [SES-19] what is complete needs no token
-            let is_over = known.is_some_and(|upload| upload.phase != Phase::Receiving);
+            let looked_up = match known {
+                Some(_) => None,
+                None => call.house.engine.find(&call.name).await.map_err(of_engine)?,
+            };
+            let is_over = known.or(looked_up.as_ref()).is_some_and(|upload| upload.phase != Phase::Receiving);
             let step =
                 if is_over { Step::See } else { Step::Refresh { name: &covered.name, by_choice: false } };
             let changed = keeper.step(&id, &step, &call.place).await?;
@@ -301,8 +319,6 @@ async fn admit(call: &Call<'_>, admission: Admission, known: Option<&Upload>) ->
                 Some(until) => Some((resume_token(call.house, &changed.session, &covered, until)?, until)),
                 None => None,
             };
-            let grant = of_session(&session, covered);
-            limited(call, &grant).await?;
             call.decided(Outcome::Allowed, &Decision::of(&grant, Happened::Credential, "session"));
             let expires_at = changed.session.expires_at;
             call.visit.admit(Admitted::Session { id, expires_at, fresh });
@@ -440,6 +456,23 @@ pub fn about(call: &Call<'_>, grant: &Grant) -> About {
         retain_until: grant.retain_until_ms.map(Timestamp),
         metadata: None,
         concat: None,
+    }
+}
+
+/// What becomes of a HEAD that was not let in, where whoever knows a URL may ask how far its upload is: `None` when the
+/// state is told all the same. A wrong credential is counted and recorded as everywhere.
+pub async fn denied_to_ask(call: &Call<'_>, why: NotGranted, dialect: &'static str) -> Option<Reply> {
+    match &why {
+        NotGranted::Denied(_) | NotGranted::Session(_) if may_begin(call) => {
+            if !matches!(why, NotGranted::Denied(Denied::Missing)) {
+                denied(call, why, dialect).await;
+            }
+            None
+        }
+        // [SES-21] [SES-52] neither is the credential's fault
+        NotGranted::Denied(_) | NotGranted::Session(_) | NotGranted::Stopped(_) | NotGranted::Fault(_) => {
+            Some(denied(call, why, dialect).await)
+        }
     }
 }
 
