@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -20,6 +21,8 @@ use crate::{
 
 /// Attempts to change a session that others change at the same time. Each failed one is another's success.
 const ATTEMPTS: usize = 64;
+/// A session that was seen so lately is not stored anew only to say that it was seen again.
+const SEEN_WITHIN: Duration = Duration::from_secs(300);
 /// Sessions on their way into the store that nobody waits for.
 const BEHIND: usize = 4096;
 
@@ -232,7 +235,7 @@ impl Keeper {
                 token_until: token.map(|(until, _)| until),
                 is_refreshed: token.is_some_and(|(_, is_refreshed)| is_refreshed),
             };
-            if session == before {
+            if session == before && now.since(before.seen_at) < SEEN_WITHIN {
                 return Ok(changed(session));
             }
             session.version = before.version.saturating_add(1);

@@ -142,7 +142,7 @@ pub struct Session {
     pub created_at: Timestamp,
     /// When it ends.
     pub expires_at: Timestamp,
-    /// When it was last changed.
+    /// When it was last seen, to within minutes.
     pub seen_at: Timestamp,
     /// Fresh tokens made.
     pub refreshes: u32,
