@@ -220,3 +220,34 @@ fn a_grant_opens_no_session_for_what_does_not_exist() {
     let answer = query(&server, "/files/0123", 10, &[("Authorization", &bearer)]).expect(404);
     assert_eq!(answer.header(SESSION), None, "{answer:?}");
 }
+
+#[test]
+fn a_store_that_is_away_is_no_missing_credential_to_a_head() {
+    // [SES-21]
+    let away = Setup::new().key("SESSION__BACKEND", "redis").key("REDIS__URL", "redis://127.0.0.1:1/");
+    let server = away.start();
+    let id = "0".repeat(64);
+    for headers in [&[(SESSION, id.as_str())][..], &[(SESSION, id.as_str()), ("Tus-Resumable", "1.0.0")]] {
+        let answer = ask(&server, "HEAD", "/upload/1/photo.jpg", headers).expect(503);
+        assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_grant_in_x_session_token_counts_where_creation_is_open() {
+    // [AUT-14] the upload has an owner then, as with the same grant in Authorization
+    let open = Setup::new().key("TUS__ACCESS", "grant").key("TUS__CREATE", "open").key("TUS__SECRET", SECRET);
+    let server = open.start();
+    let claims = GrantClaims {
+        subject: "juliet".into(),
+        max_size: None,
+        issued_at_ms: now_ms(),
+        expires_at_ms: now_ms() + HOUR_MS,
+    };
+    let token = mint_grant(&keys(), &claims).expect("a grant");
+    let tus = ("Tus-Resumable", "1.0.0");
+    let create = [tus, ("X-Session-Token", &token), ("Upload-Length", "10"), ("Content-Length", "0")];
+    let created = ask(&server, "POST", "/files", &create).expect(201);
+    let location = created.header("location").expect("a place").to_owned();
+    ask(&server, "HEAD", &location, &[tus, ("X-Session-Token", &token)]).expect(200);
+}

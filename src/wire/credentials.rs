@@ -410,6 +410,16 @@ pub fn named_session(headers: &HeaderMap, query: Option<&str>) -> Option<Option<
     of_header(X_SESSION_ID).or(token).or_else(parameter).map(SessionId::parse)
 }
 
+/// Whether a request shows what may be a grant, where creation asks for none.
+#[must_use]
+pub fn presents_grant(call: &Call<'_>) -> bool {
+    // [AUT-14]
+    let in_session_token =
+        call.headers.get(X_SESSION_TOKEN).is_some_and(|value| value.as_bytes().contains(&b'.'));
+    let in_query = || call.query.as_deref().is_some_and(|query| query.contains("token="));
+    in_session_token || call.headers.contains_key(header::AUTHORIZATION) || in_query()
+}
+
 /// Judge the grant that a creation presents.
 ///
 /// # Errors
