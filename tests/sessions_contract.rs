@@ -80,6 +80,7 @@ fn session() -> Session {
         uploads: vec![covered(1)],
         history: vec![Change { at: now, from: place(2, "\u{0}\"'\\"), to: place(1, "") }],
         changes: u64::MAX,
+        told_again: false,
     }
 }
 

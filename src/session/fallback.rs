@@ -140,6 +140,7 @@ fn merged(ours: Session, theirs: Session) -> Session {
     newer.refreshes = newer.refreshes.max(older.refreshes);
     newer.changes = newer.changes.max(older.changes);
     newer.is_open |= older.is_open;
+    newer.told_again |= older.told_again;
     for covered in older.uploads {
         if !newer.uploads.iter().any(|known| known.name == covered.name) {
             newer.uploads.push(covered);

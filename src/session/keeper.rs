@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -20,6 +21,8 @@ use crate::{
 
 /// Attempts to change a session that others change at the same time. Each failed one is another's success.
 const ATTEMPTS: usize = 64;
+/// A session that was seen so lately is not stored anew only to say that it was seen again.
+const SEEN_WITHIN: Duration = Duration::from_secs(300);
 /// Sessions on their way into the store that nobody waits for.
 const BEHIND: usize = 4096;
 
@@ -66,6 +69,8 @@ pub enum Step<'a> {
         covers_more: bool,
         /// When the request arrived, which may be long before its answer joins the session.
         arrived: Timestamp,
+        /// Whether the request did not name the session, and is to be told its id all the same.
+        tells_again: bool,
     },
     /// Have a fresh token.
     Refresh {
@@ -155,6 +160,7 @@ impl Keeper {
             uploads: vec![upload],
             history: Vec::new(),
             changes: 0,
+            told_again: false,
         };
         self.metrics.session("opened");
         if wait || !self.record_behind(&session) {
@@ -212,9 +218,10 @@ impl Keeper {
             let mut token = None;
             match step {
                 Step::See => {}
-                Step::Join { upload, subject, is_open, covers_more, arrived: _ } => {
+                Step::Join { upload, subject, is_open, covers_more, tells_again, arrived: _ } => {
                     let is_welcome = *covers_more || session.covered(&upload.name).is_some();
                     if !is_welcome
+                        || *tells_again && !session.tell_again(&upload.name)
                         || !is_of(&session, *subject)
                         || !session.cover(upload.clone(), self.policy.max_uploads)
                     {
@@ -235,7 +242,7 @@ impl Keeper {
                 token_until: token.map(|(until, _)| until),
                 is_refreshed: token.is_some_and(|(_, is_refreshed)| is_refreshed),
             };
-            if session == before {
+            if session == before && now.since(before.seen_at) < SEEN_WITHIN {
                 return Ok(changed(session));
             }
             session.version = before.version.saturating_add(1);

@@ -142,7 +142,7 @@ pub struct Session {
     pub created_at: Timestamp,
     /// When it ends.
     pub expires_at: Timestamp,
-    /// When it was last changed.
+    /// When it was last seen, to within minutes.
     pub seen_at: Timestamp,
     /// Fresh tokens made.
     pub refreshes: u32,
@@ -156,6 +156,10 @@ pub struct Session {
     pub history: Vec<Change>,
     /// All changes of place, also those that `history` no longer lists.
     pub changes: u64,
+    /// Whether its id was told to somebody who did not name it. There may be two who know it, each with a credential for
+    /// its one upload and no more: it covers no other from then on.
+    #[serde(default)]
+    pub told_again: bool,
 }
 
 /// Whether a compare-and-set took effect.

@@ -98,11 +98,22 @@ impl Session {
             known.id = upload.id.or_else(|| known.id.take());
             return true;
         }
-        if self.uploads.len() >= most {
+        // [SES-23]
+        if self.told_again || self.uploads.len() >= most {
             return false;
         }
         self.uploads.push(upload);
         true
+    }
+
+    /// Have the id told to somebody who did not name the session and showed a good credential for one upload; false when
+    /// it opens more than that.
+    #[must_use]
+    pub fn tell_again(&mut self, name: &Name) -> bool {
+        // [SES-23]
+        let covers_this_alone = self.uploads.iter().all(|covered| covered.name == *name);
+        self.told_again |= covers_this_alone;
+        covers_this_alone
     }
 
     /// Note where a request came from that arrived at `arrived`; the change, if it is one.

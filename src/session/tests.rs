@@ -46,6 +46,7 @@ fn session() -> Session {
         uploads: vec![covered("/upload/a/b")],
         history: Vec::new(),
         changes: 0,
+        told_again: false,
     }
 }
 

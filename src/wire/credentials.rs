@@ -276,7 +276,10 @@ async fn admit(call: &Call<'_>, admission: Admission, known: Option<&Upload>) ->
         Admission::Credential(grant) => {
             limited(call, &grant).await?;
             call.decided(Outcome::Allowed, &Decision::of(&grant, Happened::Credential, "good"));
-            call.visit.admit(by_credential(call, &grant, &call.name, None));
+            // [SES-1] a grant has a session once there is an upload, a slot before that
+            if known.is_some() || may_begin(call) {
+                call.visit.admit(by_credential(call, &grant, &call.name, None));
+            }
             Ok(grant)
         }
         Admission::Grace { grant, class, ends_by } => {
@@ -288,8 +291,14 @@ async fn admit(call: &Call<'_>, admission: Admission, known: Option<&Upload>) ->
         }
         Admission::Session { id, session, covered } => {
             let Some(keeper) = &call.house.sessions else { return Err(session::Refused::Unknown.into()) };
+            let grant = of_session(&session, covered.clone());
+            limited(call, &grant).await?;
             // [SES-19] what is complete needs no token
-            let is_over = known.is_some_and(|upload| upload.phase != Phase::Receiving);
+            let looked_up = match known {
+                Some(_) => None,
+                None => call.house.engine.find(&call.name).await.map_err(of_engine)?,
+            };
+            let is_over = known.or(looked_up.as_ref()).is_some_and(|upload| upload.phase != Phase::Receiving);
             let step =
                 if is_over { Step::See } else { Step::Refresh { name: &covered.name, by_choice: false } };
             let changed = keeper.step(&id, &step, &call.place).await?;
@@ -303,8 +312,6 @@ async fn admit(call: &Call<'_>, admission: Admission, known: Option<&Upload>) ->
                 Some(until) => Some((resume_token(call.house, &changed.session, &covered, until)?, until)),
                 None => None,
             };
-            let grant = of_session(&session, covered);
-            limited(call, &grant).await?;
             call.decided(Outcome::Allowed, &Decision::of(&grant, Happened::Credential, "session"));
             let expires_at = changed.session.expires_at;
             call.visit.admit(Admitted::Session { id, expires_at, fresh });
@@ -396,6 +403,16 @@ pub fn named_session(headers: &HeaderMap, query: Option<&str>) -> Option<Option<
     of_header(X_SESSION_ID).or(token).or_else(parameter).map(SessionId::parse)
 }
 
+/// Whether a request shows what may be a grant, where creation asks for none.
+#[must_use]
+pub fn presents_grant(call: &Call<'_>) -> bool {
+    // [AUT-14]
+    let in_session_token =
+        call.headers.get(X_SESSION_TOKEN).is_some_and(|value| value.as_bytes().contains(&b'.'));
+    let in_query = || call.query.as_deref().is_some_and(|query| query.contains("token="));
+    in_session_token || call.headers.contains_key(header::AUTHORIZATION) || in_query()
+}
+
 /// Judge the grant that a creation presents.
 ///
 /// # Errors
@@ -445,6 +462,23 @@ pub fn about(call: &Call<'_>, grant: &Grant) -> About {
     }
 }
 
+/// What becomes of a HEAD that was not let in, where whoever knows a URL may ask how far its upload is: `None` when the
+/// state is told all the same. A wrong credential is counted and recorded as everywhere.
+pub async fn denied_to_ask(call: &Call<'_>, why: NotGranted, dialect: &'static str) -> Option<Reply> {
+    match &why {
+        NotGranted::Denied(_) | NotGranted::Session(_) if may_begin(call) => {
+            if !matches!(why, NotGranted::Denied(Denied::Missing)) {
+                denied(call, why, dialect).await;
+            }
+            None
+        }
+        // [ENG-31] [SES-52] neither is the credential's fault
+        NotGranted::Denied(_) | NotGranted::Session(_) | NotGranted::Stopped(_) | NotGranted::Fault(_) => {
+            Some(denied(call, why, dialect).await)
+        }
+    }
+}
+
 /// The answer to a request that was not let in. Counts, records and tells why.
 pub async fn denied(call: &Call<'_>, why: NotGranted, dialect: &'static str) -> Reply {
     match why {
@@ -471,18 +505,6 @@ pub async fn denied(call: &Call<'_>, why: NotGranted, dialect: &'static str) -> 
             too_often(call.house, &call.place, stopped)
         }
         NotGranted::Fault(fault) => super::answer::fault(call, &fault),
-    }
-}
-
-/// A credential was refused where the request is served without one. [SES-51] Whoever guesses is counted here as well.
-pub async fn disregarded(call: &Call<'_>, why: &NotGranted, dialect: &'static str) {
-    let is_a_guess = match why {
-        NotGranted::Denied(why) => is_a_failure(why),
-        NotGranted::Session(why) => why.is_a_guess(),
-        NotGranted::Stopped(_) | NotGranted::Fault(_) => false,
-    };
-    if is_a_guess {
-        let _ = denied(call, why.clone(), dialect).await;
     }
 }
 

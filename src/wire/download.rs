@@ -9,7 +9,7 @@ use http::{HeaderName, Method, StatusCode, header};
 use super::{
     Call,
     answer::{etag, fault},
-    credentials::{denied, disregarded, granted, may_begin, may_read},
+    credentials::{denied, denied_to_ask, granted, may_begin, may_read},
     download_plan::{Body, Servable, plan},
     removal::{NotRemoved, remove},
     reply::{Content, Reply, UPLOAD_COMPLETE, UPLOAD_LENGTH},
@@ -59,10 +59,14 @@ pub async fn head(call: Call<'_>) -> Reply {
     // A token that signs the length can be judged before anything has arrived, if the client names the length.
     let named = call.header(UPLOAD_LENGTH).and_then(|text| text.parse().ok());
     let grant = granted(&call, known.as_ref().and_then(|u| u.length).or(named), known.as_ref()).await;
-    if let Err(why) = &grant {
-        disregarded(&call, why, DIALECT).await;
-    }
-    let upload = match call.house.engine.state(&call.name, grant.is_ok()).await {
+    let grant = match grant {
+        Ok(grant) => Some(grant),
+        Err(why) => match denied_to_ask(&call, why, DIALECT).await {
+            Some(reply) => return reply,
+            None => None,
+        },
+    };
+    let upload = match call.house.engine.state(&call.name, grant.is_some()).await {
         Ok(upload) => upload,
         Err(error) => return answer(&call, error),
     };
@@ -77,8 +81,8 @@ pub async fn head(call: Call<'_>) -> Reply {
         }
         None => match grant {
             // The slot is good and nothing of it has arrived.
-            Ok(grant) if may_begin(&call) => incomplete(Offset::ZERO, grant.size),
-            Ok(_) | Err(_) => answer(&call, Refusal::Unknown.into()),
+            Some(grant) if may_begin(&call) => incomplete(Offset::ZERO, grant.size),
+            Some(_) | None => answer(&call, Refusal::Unknown.into()),
         },
     }
 }

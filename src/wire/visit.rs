@@ -175,17 +175,21 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// The session that was named, or the one that the last answer about this upload named, or a new one.
+    /// The session that was named, or the one that the last answer about this upload told, or a new one.
     async fn session(self, named: Option<SessionId>) -> Option<(SessionId, Timestamp)> {
         let key: Holder = (self.upload.name.clone(), self.subject.clone());
         let remembered = self.house.remembered.get(&key);
-        for id in named.iter().chain(&remembered) {
+        let remembered = remembered.filter(|id| Some(id) != named.as_ref());
+        let named_or_not = named.iter().map(|id| (id, true)).chain(remembered.iter().map(|id| (id, false)));
+        for (id, is_named) in named_or_not {
             // [SES-3]
             let step = Step::Join {
                 upload: self.upload.clone(),
                 subject: self.subject.as_deref(),
                 is_open: !self.is_complete,
-                covers_more: self.may_open && self.ends_by.is_none(),
+                covers_more: is_named && self.may_open && self.ends_by.is_none(),
+                // [SES-22] a fresh token is seen there and not told where
+                tells_again: !is_named && self.may_open,
                 arrived: self.arrived,
             };
             match self.keeper.step(id, &step, &self.place).await {
@@ -194,7 +198,8 @@ impl Entry<'_> {
                 Ok(changed) => {
                     let joined = changed.is_joined.then_some(Happened::SessionJoined);
                     self.house.record_step(joined, &changed.session, changed.moved.as_ref());
-                    return Some((id.clone(), changed.session.expires_at));
+                    let is_told = is_named || self.may_open;
+                    return is_told.then(|| (id.clone(), changed.session.expires_at));
                 }
                 // [SES-5] the credential suffices
                 Err(Trouble::Refused(Refused::Foreign | Refused::Unknown | Refused::Expired)) => {}

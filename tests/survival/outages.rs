@@ -77,7 +77,7 @@ fn a_session_in_redis_outlives_the_server() {
 
 #[test]
 fn an_upload_goes_on_while_redis_is_away() {
-    // [SES-10] [SES-21]
+    // [SES-10] [ENG-31]
     let mut redis = Redis::start();
     let server = server(&redis);
     let (file, id, token) = begun(&server, "goes-on");

@@ -16,7 +16,7 @@ use crate::{
         Call, Create, Door,
         answer::location,
         body::{Announced, RequestSource, announced},
-        credentials::{denied, may_create, was_created},
+        credentials::{denied, may_create, presents_grant, was_created},
         path,
         reply::{Reply, UPLOAD_LENGTH},
     },
@@ -91,10 +91,8 @@ pub(super) async fn post(mut call: Call<'_>) -> Reply {
 
 /// Who may create here, and how often.
 async fn permitted(call: &Call<'_>, length: Option<u64>) -> Result<Grant, Reply> {
-    let presents = call.headers.contains_key(header::AUTHORIZATION)
-        || call.query.as_deref().is_some_and(|query| query.contains("token="));
     match call.realm.door {
-        Door::Files { create: Create::Open, .. } if !presents => {
+        Door::Files { create: Create::Open, .. } if !presents_grant(call) => {
             // [TUS-94] open creation is limited by address
             call.house.creations.count(call.place.address).map_err(|wait| {
                 call.house.metrics.refused(DIALECT, "rate");

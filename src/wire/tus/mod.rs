@@ -11,7 +11,7 @@ use super::{
     Call,
     answer::{fault, refused},
     body::{Announced, RequestSource, announced},
-    credentials::{about, denied, disregarded, granted, may_begin},
+    credentials::{about, denied, denied_to_ask, granted, may_begin},
     removal::{NotRemoved, remove},
     reply::{Reply, UPLOAD_LENGTH, UPLOAD_OFFSET},
 };
@@ -115,24 +115,25 @@ async fn head(call: Call<'_>) -> Reply {
     let named = call.header(UPLOAD_LENGTH).and_then(number);
     let grant = granted(&call, known.as_ref().and_then(|u| u.length).or(named), known.as_ref()).await;
     // A slot's state is open to whoever knows its URL; elsewhere the URL is the credential, or a grant is asked for.
-    if let Err(why) = &grant {
-        if !may_begin(&call) {
-            return denied(&call, why.clone(), DIALECT).await;
-        }
-        disregarded(&call, why, DIALECT).await;
-    }
-    let upload = match call.house.engine.state(&call.name, grant.is_ok()).await {
+    let grant = match grant {
+        Ok(grant) => Some(grant),
+        Err(why) => match denied_to_ask(&call, why, DIALECT).await {
+            Some(reply) => return reply,
+            None => None,
+        },
+    };
+    let upload = match call.house.engine.state(&call.name, grant.is_some()).await {
         Ok(upload) => upload,
         Err(error) => return answer(&call, error),
     };
     let Some(upload) = upload else {
         return match grant {
             // The slot is good and nothing of it has arrived: a tus client may begin.
-            Ok(grant) if may_begin(&call) && grant.size.is_some() => Reply::new(StatusCode::OK)
+            Some(grant) if may_begin(&call) && grant.size.is_some() => Reply::new(StatusCode::OK)
                 .with(UPLOAD_OFFSET, 0)
                 .with(UPLOAD_LENGTH, grant.size.unwrap_or_default())
                 .no_store(),
-            Ok(_) | Err(_) => answer(&call, Refusal::Unknown.into()),
+            Some(_) | None => answer(&call, Refusal::Unknown.into()),
         };
     };
     call.visit.saw(&upload);

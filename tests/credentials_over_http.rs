@@ -1,0 +1,253 @@
+//! What credentials and sessions open, against the built server: nothing beyond what they were given for.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at what it does not expect"
+)]
+
+mod common;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use plimsoll::auth::{GrantClaims, Keyring, ResumeClaims, SlotClaims, mint, mint_grant, mint_resume};
+
+use common::{
+    http::Answer,
+    server::{Server, Setup},
+    slots::{SECRET, Slot},
+};
+
+const SESSION: &str = "x-session-id";
+const HOUR_MS: i64 = 3_600_000;
+
+/// One request on a connection of its own, without a body.
+#[track_caller]
+fn ask(server: &Server, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut conn = server.connect();
+    conn.head(method, target, headers).expect("the request is sent");
+    conn.any_answer(method == "HEAD").expect("an answer")
+}
+
+/// How far is it? Asked with these headers beside `bytes */S`.
+#[track_caller]
+fn query(server: &Server, target: &str, size: u64, headers: &[(&str, &str)]) -> Answer {
+    let range = format!("bytes */{size}");
+    let all = [&[("Content-Length", "0"), ("Content-Range", range.as_str())], headers].concat();
+    ask(server, "PUT", target, &all)
+}
+
+/// Bytes `first..end` of an upload of `size`.
+#[track_caller]
+fn range(server: &Server, slot: &Slot, first: u64, end: u64, headers: &[(&str, &str)]) -> Answer {
+    let content_range = format!("bytes {first}-{}/{}", end - 1, slot.size);
+    let length = (end - first).to_string();
+    let all =
+        [&[("Content-Length", length.as_str()), ("Content-Range", content_range.as_str())], headers].concat();
+    let mut conn = server.connect();
+    conn.head("PUT", &slot.target, &all).expect("the request is sent");
+    conn.send(&vec![7; usize::try_from(end - first).expect("a small range")]).expect("the bytes are sent");
+    conn.answer().expect("an answer")
+}
+
+#[track_caller]
+fn session_of(answer: &Answer) -> String {
+    answer.header(SESSION).unwrap_or_else(|| panic!("no session in {answer:?}")).to_owned()
+}
+
+/// The session itself, as its holder is told it.
+#[track_caller]
+fn document(server: &Server, id: &str) -> serde_json::Value {
+    serde_json::from_slice(&ask(server, "GET", "/session", &[(SESSION, id)]).expect(200).body).expect("JSON")
+}
+
+fn now_ms() -> i64 {
+    #[allow(clippy::disallowed_methods, reason = "tokens are minted for the server's real clock")]
+    let now = SystemTime::now();
+    i64::try_from(now.duration_since(UNIX_EPOCH).expect("after 1970").as_millis()).expect("before 9999")
+}
+
+fn keys() -> Keyring {
+    Keyring::new(vec![SECRET.as_bytes().to_vec()]).expect("a secret")
+}
+
+#[test]
+fn a_credential_for_one_upload_leads_to_no_other_upload_of_a_session() {
+    // [SES-18] [SES-23]
+    let server = Setup::new().start();
+    let (one, two) = (Slot::new("1/photo.jpg", 10), Slot::new("2/video.mp4", 10));
+    let owner = session_of(&range(&server, &one, 0, 5, &[]).expect(308));
+    let joined = session_of(&range(&server, &two, 0, 5, &[(SESSION, &owner)]).expect(308));
+    assert_eq!(joined, owner, "[SES-3]");
+    // Somebody else has got hold of the credential for the first.
+    let other = session_of(&query(&server, &one.target, one.size, &[]).expect(308));
+    assert_ne!(other, owner, "a credential for one upload was told a session that covers two");
+    query(&server, &two.path, two.size, &[(SESSION, &other)]).expect(403);
+    query(&server, &two.path, two.size, &[(SESSION, &owner)]).expect(308);
+}
+
+#[test]
+fn a_session_that_was_told_to_two_covers_no_further_upload() {
+    // [SES-18] [SES-23]
+    let server = Setup::new().start();
+    let (one, two) = (Slot::new("1/photo.jpg", 10), Slot::new("2/video.mp4", 10));
+    let planted = session_of(&query(&server, &one.target, one.size, &[]).expect(308));
+    range(&server, &one, 0, 5, &[]).expect(308);
+    let later = session_of(&query(&server, &one.target, one.size, &[]).expect(308));
+    assert_eq!(later, planted, "a client that ignores ids has one session");
+    // The owner uses what it was told; whoever was told it before gains nothing by that.
+    let own = session_of(&range(&server, &two, 0, 5, &[(SESSION, &later)]).expect(308));
+    query(&server, &two.path, two.size, &[(SESSION, &planted)]).expect(403);
+    query(&server, &two.path, two.size, &[(SESSION, &own)]).expect(308);
+}
+
+#[test]
+fn a_fresh_token_does_not_tell_its_session() {
+    // [SES-11] [SES-22] [SES-23]
+    let server = Setup::new().start();
+    let slot = Slot::new("1/photo.jpg", 10);
+    let id = session_of(&range(&server, &slot, 0, 5, &[]).expect(308));
+    let recovered = query(&server, &slot.path, slot.size, &[(SESSION, &id)]).expect(308);
+    let token = recovered.header("x-session-token").expect("a fresh token").to_owned();
+    let alone = query(&server, &slot.path, slot.size, &[("X-Session-Token", &token)]).expect(308);
+    assert_eq!(alone.header(SESSION), None, "{alone:?}");
+    let named = [("X-Session-Token", token.as_str()), (SESSION, id.as_str())];
+    let seen = query(&server, &slot.path, slot.size, &named).expect(308);
+    assert_eq!(seen.header(SESSION), Some(id.as_str()), "its holder knows it anyway");
+}
+
+#[test]
+fn an_expired_fresh_token_has_no_grace() {
+    // [SES-15] [SES-40] its session is what goes on, and ends
+    let server = Setup::new().start();
+    let slot = Slot::new("1/photo.jpg", 10);
+    let claims = ResumeClaims {
+        subject: None,
+        path: slot.path.clone(),
+        size: Some(slot.size),
+        max_size: None,
+        filename: None,
+        content_type: None,
+        retain_until_ms: None,
+        issued_at_ms: now_ms() - 2 * HOUR_MS,
+        expires_at_ms: now_ms() - HOUR_MS,
+    };
+    let bearer = format!("Bearer {}", mint_resume(&keys(), &claims).expect("a token"));
+    let headers = [("Authorization", bearer.as_str()), ("User-Agent", "Dino/0.4.5")];
+    query(&server, &slot.path, slot.size, &headers).expect(401);
+}
+
+/// An address, a target, and headers.
+type Guess<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
+#[test]
+fn guesses_by_head_are_counted() {
+    // [SES-51]
+    let guarded = Setup::new().key("SERVER__TRUSTED_PROXIES", "127.0.0.1/32").key("ABUSE__MAX_FAILURES", "3");
+    let server = guarded.start();
+    let slot = Slot::new("1/photo.jpg", 10);
+    range(&server, &slot, 0, 5, &[]).expect(308);
+    let wrong = format!("{}?v={}", slot.path, "0".repeat(64));
+    let unknown = "0".repeat(64);
+    let tus = ("Tus-Resumable", "1.0.0");
+    let guesses: [Guess<'_>; 4] = [
+        ("192.0.2.1", &wrong, &[]),
+        ("192.0.2.2", &wrong, &[tus]),
+        ("192.0.2.3", &slot.path, &[(SESSION, &unknown)]),
+        ("192.0.2.4", &slot.path, &[tus, (SESSION, &unknown)]),
+    ];
+    for (address, target, headers) in guesses {
+        let all = [&[("X-Forwarded-For", address)], headers].concat();
+        for _ in 0..3 {
+            let told = ask(&server, "HEAD", target, &all);
+            assert_eq!(told.offset(), Some(5), "the state is open to whoever knows the URL: {told:?}");
+        }
+        let banned = ask(&server, "HEAD", target, &all).expect(429);
+        assert!(banned.header("retry-after").is_some(), "{banned:?}");
+    }
+    // Whoever shows nothing guesses nothing.
+    for _ in 0..5 {
+        ask(&server, "HEAD", &slot.path, &[("X-Forwarded-For", "192.0.2.5")]).expect(204);
+    }
+}
+
+#[test]
+fn a_recovery_costs_no_refresh_that_brings_no_token() {
+    // [SES-19] a plain PUT of what is complete
+    let server = Setup::new().start();
+    let slot = Slot::new("1/photo.jpg", 10);
+    let id = session_of(&range(&server, &slot, 0, 10, &[]).expect(201));
+    for _ in 0..2 {
+        let again = ask(&server, "PUT", &slot.path, &[(SESSION, &id), ("Content-Length", "10")]);
+        assert_eq!((again.status, again.header("x-session-token")), (409, None), "{again:?}");
+    }
+    assert_eq!(document(&server, &id)["refreshes_used"], 0);
+}
+
+#[test]
+fn a_recovery_that_comes_too_often_costs_no_refresh() {
+    // [SES-12] [SES-52]
+    let server = Setup::new().key("ABUSE__SUBJECT_REQUESTS_PER_MINUTE", "1").start();
+    let claims = SlotClaims {
+        subject: Some("juliet@example.org".into()),
+        slot: "1".into(),
+        filename: "photo.jpg".into(),
+        size: 10,
+        content_type: None,
+        issued_at_ms: now_ms(),
+        expires_at_ms: now_ms() + HOUR_MS,
+        retain_until_ms: None,
+    };
+    let token = mint(&keys(), &claims).expect("a token");
+    let path = "/upload/1/photo.jpg";
+    let id = session_of(&query(&server, &format!("{path}?token={token}"), 10, &[]).expect(308));
+    query(&server, path, 10, &[(SESSION, &id)]).expect(429);
+    assert_eq!(document(&server, &id)["refreshes_used"], 0);
+}
+
+#[test]
+fn a_grant_opens_no_session_for_what_does_not_exist() {
+    // [SES-1]
+    let server = Setup::new().key("TUS__ACCESS", "grant").key("TUS__SECRET", SECRET).start();
+    let claims = GrantClaims {
+        subject: "juliet".into(),
+        max_size: None,
+        issued_at_ms: now_ms(),
+        expires_at_ms: now_ms() + HOUR_MS,
+    };
+    let bearer = format!("Bearer {}", mint_grant(&keys(), &claims).expect("a grant"));
+    let answer = query(&server, "/files/0123", 10, &[("Authorization", &bearer)]).expect(404);
+    assert_eq!(answer.header(SESSION), None, "{answer:?}");
+}
+
+#[test]
+fn a_store_that_is_away_is_no_missing_credential_to_a_head() {
+    // [ENG-31]
+    let away = Setup::new().key("SESSION__BACKEND", "redis").key("REDIS__URL", "redis://127.0.0.1:1/");
+    let server = away.start();
+    let id = "0".repeat(64);
+    for headers in [&[(SESSION, id.as_str())][..], &[(SESSION, id.as_str()), ("Tus-Resumable", "1.0.0")]] {
+        let answer = ask(&server, "HEAD", "/upload/1/photo.jpg", headers).expect(503);
+        assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_grant_in_x_session_token_counts_where_creation_is_open() {
+    // [AUT-14] the upload has an owner then, as with the same grant in Authorization
+    let open = Setup::new().key("TUS__ACCESS", "grant").key("TUS__CREATE", "open").key("TUS__SECRET", SECRET);
+    let server = open.start();
+    let claims = GrantClaims {
+        subject: "juliet".into(),
+        max_size: None,
+        issued_at_ms: now_ms(),
+        expires_at_ms: now_ms() + HOUR_MS,
+    };
+    let token = mint_grant(&keys(), &claims).expect("a grant");
+    let tus = ("Tus-Resumable", "1.0.0");
+    let create = [tus, ("X-Session-Token", &token), ("Upload-Length", "10"), ("Content-Length", "0")];
+    let created = ask(&server, "POST", "/files", &create).expect(201);
+    let location = created.header("location").expect("a place").to_owned();
+    ask(&server, "HEAD", &location, &[tus, ("X-Session-Token", &token)]).expect(200);
+}
