@@ -62,6 +62,8 @@ fn document(server: &Server, id: &str) -> serde_json::Value {
     serde_json::from_slice(&ask(server, "GET", "/session", &[(SESSION, id)]).expect(200).body).expect("JSON")
 }
 
+const TUS: (&str, &str) = ("Tus-Resumable", "1.0.0");
+
 fn now_ms() -> i64 {
     #[allow(clippy::disallowed_methods, reason = "tokens are minted for the server's real clock")]
     let now = SystemTime::now();
@@ -250,4 +252,42 @@ fn a_grant_in_x_session_token_counts_where_creation_is_open() {
     let created = ask(&server, "POST", "/files", &create).expect(201);
     let location = created.header("location").expect("a place").to_owned();
     ask(&server, "HEAD", &location, &[tus, ("X-Session-Token", &token)]).expect(200);
+}
+
+#[test]
+fn the_bound_of_a_grant_is_not_left_behind_by_deferring_or_concatenating() {
+    // [AUT-42]
+    let server = Setup::new().key("TUS__SECRET", SECRET).start();
+    let bounded = |max_size| {
+        let claims = GrantClaims {
+            subject: "juliet".into(),
+            max_size,
+            issued_at_ms: now_ms(),
+            expires_at_ms: now_ms() + HOUR_MS,
+        };
+        format!("Bearer {}", mint_grant(&keys(), &claims).expect("a grant"))
+    };
+    let create = |grant: &str, headers: &[(&str, &str)]| {
+        let all = [&[TUS, ("Authorization", grant), ("Content-Length", "0")], headers].concat();
+        ask(&server, "POST", "/files", &all)
+    };
+    let deferred = ("Upload-Defer-Length", "1");
+    let (five, any) = (bounded(Some(5)), bounded(None));
+    create(&five, &[deferred]).expect(400);
+    create(&any, &[deferred]).expect(201);
+
+    let partial = ("Upload-Concat", "partial");
+    let part = |grant: &str, length| {
+        let created = create(grant, &[partial, length]).expect(201);
+        created.header("location").expect("a place").to_owned()
+    };
+    let (three, two) = (part(&five, ("Upload-Length", "3")), part(&five, ("Upload-Length", "2")));
+    let unknown = part(&any, deferred);
+    let joined = |grant: &str, parts: &[&str]| {
+        create(grant, &[("Upload-Concat", format!("final;{}", parts.join(" ")).as_str())])
+    };
+    joined(&five, &[&three, &three]).expect(413);
+    joined(&five, &[&two, &unknown]).expect(400);
+    joined(&five, &[&three, &two]).expect(201);
+    joined(&any, &[&three, &three]).expect(201);
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     auth::Grant,
-    engine::{Order, Refusal, Start, Write, digest::Check},
+    engine::{Error, Order, Refusal, Start, Write, digest::Check},
     id,
     upload::{About, Kind, Name, Offset, Upload},
     wire::{
@@ -47,6 +47,11 @@ pub(super) async fn post(mut call: Call<'_>) -> Reply {
     let limit = grant.max_size.map_or(call.house.max_size, |max| max.min(call.house.max_size));
     if length.or(body).is_some_and(|bytes| bytes > limit) {
         return answer(&call, Refusal::TooLarge { limit }.into());
+    }
+    if let Some(limit) = grant.max_size
+        && let Err(error) = within(&call, limit, length, &kind).await
+    {
+        return answer(&call, error);
     }
     let write = Write { start: Start::At(Offset::ZERO), body: Some(0), length, may_create: true };
     let order = Order { name: name.clone(), write, about, kind, check, dialect: DIALECT };
@@ -86,6 +91,28 @@ pub(super) async fn post(mut call: Call<'_>) -> Reply {
             }
             answer(&call, error)
         }
+    }
+}
+
+/// [AUT-42] Whether the complete length is within the grant's bound. Later requests may show no grant, so it has to be
+/// known now: told, or that of the parts together.
+async fn within(call: &Call<'_>, limit: u64, length: Option<u64>, kind: &Kind) -> Result<(), Error> {
+    let length = match kind {
+        Kind::Single | Kind::Partial => length,
+        Kind::Final(names) => {
+            let parts = call.house.engine.states(names).await?;
+            let length_of = |name: &Name| match parts.iter().find(|part| part.name == *name) {
+                Some(part) => part.length,
+                // Concatenation refuses what is not there.
+                None => Some(0),
+            };
+            names.iter().map(length_of).try_fold(0_u64, |sum, length| Some(sum.saturating_add(length?)))
+        }
+    };
+    match length {
+        None => Err(Refusal::LengthRequired.into()),
+        Some(length) if length > limit => Err(Refusal::TooLarge { limit }.into()),
+        Some(_) => Ok(()),
     }
 }
 
