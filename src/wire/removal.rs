@@ -31,6 +31,7 @@ pub async fn remove(call: &Call<'_>) -> Result<(), NotRemoved> {
     let length = known.as_ref().and_then(|u| u.length);
     granted(call, length, known.as_ref()).await.map_err(NotRemoved::Denied)?;
     call.house.engine.delete(&call.name, call.realm.may_delete_complete).await?;
+    call.visit.dismiss();
     call.removed(known.as_ref().map(|upload| upload.id.0.as_str()));
     Ok(())
 }

@@ -88,6 +88,11 @@ impl Visit {
         self.with(|state| state.admitted = Some(how));
     }
 
+    /// There is nothing to go on with any more: the answer has no session.
+    pub fn dismiss(&self) {
+        self.with(|state| state.admitted = None);
+    }
+
     /// This is the upload, as it stands at the end of the request.
     pub fn saw(&self, upload: &Upload) {
         let is_complete = upload.phase == Phase::Complete;
