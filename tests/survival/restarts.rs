@@ -5,6 +5,7 @@ use plimsoll::clock::{Clock as _, SystemClock, Timestamp};
 
 use crate::{
     common::{
+        eventually,
         http::{Answer, Conn},
         server::{Server, Setup},
     },
@@ -88,7 +89,22 @@ fn every_session_that_was_told_survives_an_orderly_end() {
             let (_conn, answer) = put(&server, &file, &[("Authorization", &token)], bytes);
             ids.push(id_of(&answer.expect(if n == 2 { 308 } else { 201 })));
         }
+        // And one whose last byte comes when the server is ending already: nothing but its session keeps it from that.
+        let last = File::new(&format!("last-{round}"));
+        let (token, length) = (last.bearer(ROMEO, soon()), last.size().to_string());
+        let headers =
+            [("Authorization", token.as_str()), ("Content-Length", &length), ("Connection", "close")];
+        let (beginning, end) = last.body.split_at(5);
+        let mut conn = server.connect();
+        conn.head("PUT", &last.path, &headers).and_then(|()| conn.send(beginning)).unwrap();
+        eventually("its bytes arrive", || {
+            let probe = server.connect().probe(&last.path).unwrap();
+            probe.offset().is_some()
+        });
         server.terminate();
+        eventually("no new connection is accepted", || Conn::open(server.address).is_err());
+        conn.send(end).unwrap();
+        ids.push(id_of(&conn.answer().unwrap().expect(201)));
         let (status, setup) = server.ended();
         assert!(status.success(), "{status:?}");
         server = setup.start();
