@@ -33,6 +33,7 @@ fn covered(name: &str) -> Covered {
         content_type: None,
         retain_until: None,
         token_until: None,
+        is_complete: false,
     }
 }
 
@@ -53,7 +54,7 @@ async fn a_session_in_use_outlives_one_that_is_not_when_there_are_too_many() {
     let now: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
     let keeper = Keeper::new(Arc::new(ledger.sessions()), policy, now, Metrics::new());
     let open = async |name| {
-        let opened = keeper.open(None, covered(name), place(), true, None, true).await;
+        let opened = keeper.open(None, covered(name), place(), None, true).await;
         opened.expect("a session").0
     };
     let in_use = open("/upload/1/film.mp4").await;

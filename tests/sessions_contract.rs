@@ -61,6 +61,7 @@ fn covered(n: usize) -> Covered {
         content_type: Some("image/jpeg".into()),
         retain_until: Some(Timestamp(-1)),
         token_until: None,
+        is_complete: false,
     }
 }
 

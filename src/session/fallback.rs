@@ -142,8 +142,9 @@ fn merged(ours: Session, theirs: Session) -> Session {
     newer.is_open |= older.is_open;
     newer.told_again |= older.told_again;
     for covered in older.uploads {
-        if !newer.uploads.iter().any(|known| known.name == covered.name) {
-            newer.uploads.push(covered);
+        match newer.uploads.iter_mut().find(|known| known.name == covered.name) {
+            Some(known) => known.is_complete |= covered.is_complete,
+            None => newer.uploads.push(covered),
         }
     }
     for change in older.history {

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Change, Covered, Fingerprint, Place, Replaced, Session, SessionId, SessionKey, Sessions,
+    Change, Covered, Place, Replaced, Session, SessionId, SessionKey, Sessions,
     rules::{Policy, Refused, is_of},
 };
 use crate::{
@@ -63,14 +63,19 @@ pub enum Step<'a> {
         upload: Covered,
         /// Its subject.
         subject: Option<&'a str>,
-        /// Whether the upload is incomplete.
-        is_open: bool,
         /// Whether an upload may be covered that was not before.
         covers_more: bool,
         /// When the request arrived, which may be long before its answer joins the session.
         arrived: Timestamp,
         /// Whether the request did not name the session, and is to be told its id all the same.
         tells_again: bool,
+    },
+    /// Have an upload noted as complete.
+    Finish {
+        /// Which.
+        name: &'a Name,
+        /// When the request arrived that completed it.
+        arrived: Timestamp,
     },
     /// Have a fresh token.
     Refresh {
@@ -140,7 +145,6 @@ impl Keeper {
         subject: Option<String>,
         upload: Covered,
         place: Place,
-        is_open: bool,
         ends_by: Option<Timestamp>,
         wait: bool,
     ) -> Result<(SessionId, Session), Fault> {
@@ -155,7 +159,7 @@ impl Keeper {
             expires_at: ends_by.map_or(latest, |by| by.min(latest)),
             seen_at: now,
             refreshes: 0,
-            is_open,
+            is_open: !upload.is_complete,
             place,
             uploads: vec![upload],
             history: Vec::new(),
@@ -211,14 +215,14 @@ impl Keeper {
             let now = self.clock.now();
             let mut session = before.clone();
             let arrived = match step {
-                Step::Join { arrived, .. } => *arrived,
+                Step::Join { arrived, .. } | Step::Finish { arrived, .. } => *arrived,
                 Step::See | Step::Refresh { .. } => now,
             };
             let moved = session.seen_at(place, arrived);
             let mut token = None;
             match step {
                 Step::See => {}
-                Step::Join { upload, subject, is_open, covers_more, tells_again, arrived: _ } => {
+                Step::Join { upload, subject, covers_more, tells_again, arrived: _ } => {
                     let is_welcome = *covers_more || session.covered(&upload.name).is_some();
                     if !is_welcome
                         || *tells_again && !session.tell_again(&upload.name)
@@ -227,9 +231,8 @@ impl Keeper {
                     {
                         return Err(Refused::Foreign.into());
                     }
-                    // Of the other uploads nothing is known here.
-                    session.is_open = *is_open || session.is_open && session.uploads.len() > 1;
                 }
+                Step::Finish { name, arrived: _ } => session.finish(name),
                 Step::Refresh { name, by_choice } => {
                     token = Some(session.refresh(name, &self.policy, *by_choice, now)?);
                 }
@@ -274,15 +277,6 @@ impl Keeper {
         }
         self.metrics.session("ended");
         Ok(())
-    }
-
-    /// Whether a token that does not sign its whole path may be used for this upload: the first one that it is used
-    /// for has it.
-    ///
-    /// # Errors
-    /// A fault of the store.
-    pub async fn bind(&self, token: &Fingerprint, name: &Name, until: Timestamp) -> Result<bool, Fault> {
-        Ok(self.store.bind(token, name, until).await? == *name)
     }
 
     /// Remove what has ended, and what is beyond the number that is kept.

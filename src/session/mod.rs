@@ -127,6 +127,9 @@ pub struct Covered {
     pub retain_until: Option<Timestamp>,
     /// The end of the fresh token that was made last.
     pub token_until: Option<Timestamp>,
+    /// Whether it was seen complete.
+    #[serde(default)]
+    pub is_complete: bool,
 }
 
 /// One session.

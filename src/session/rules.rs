@@ -96,6 +96,8 @@ impl Session {
     pub fn cover(&mut self, upload: Covered, most: usize) -> bool {
         if let Some(known) = self.covered_mut(&upload.name) {
             known.id = upload.id.or_else(|| known.id.take());
+            known.is_complete |= upload.is_complete;
+            self.note_whether_open();
             return true;
         }
         // [SES-23]
@@ -103,7 +105,20 @@ impl Session {
             return false;
         }
         self.uploads.push(upload);
+        self.note_whether_open();
         true
+    }
+
+    /// An upload was seen complete.
+    pub fn finish(&mut self, name: &Name) {
+        if let Some(covered) = self.covered_mut(name) {
+            covered.is_complete = true;
+        }
+        self.note_whether_open();
+    }
+
+    fn note_whether_open(&mut self) {
+        self.is_open = self.uploads.iter().any(|covered| !covered.is_complete);
     }
 
     /// Have the id told to somebody who did not name the session and showed a good credential for one upload; false when

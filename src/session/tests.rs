@@ -29,6 +29,7 @@ fn covered(name: &str) -> Covered {
         content_type: None,
         retain_until: None,
         token_until: None,
+        is_complete: false,
     }
 }
 
@@ -192,4 +193,18 @@ fn a_complete_upload_a_ceiling_and_the_switch_end_all_grace() {
     assert_eq!(low.last(hour_ago), Timestamp(hour_ago.0 + HOUR / 2));
     let off = Grace { enabled: false, ..grace() };
     assert_eq!(off.until(AgentClass::Desktop, None, hour_ago, NOW), None);
+}
+
+#[test]
+fn a_session_is_open_until_every_upload_that_it_covers_was_seen_complete() {
+    let mut session = session();
+    let names = ["/upload/a/b", "/upload/c/d"].map(|name| Name(name.into()));
+    assert!(session.cover(covered("/upload/c/d"), 2) && session.is_open);
+    session.finish(&names[0]);
+    assert!(session.is_open);
+    session.finish(&names[1]);
+    assert!(!session.is_open);
+    assert!(session.cover(covered("/upload/c/d"), 2) && !session.is_open, "what was complete stays so");
+    session.finish(&Name("/upload/unknown".into()));
+    assert!(!session.is_open);
 }

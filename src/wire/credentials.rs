@@ -339,6 +339,7 @@ fn by_credential(call: &Call<'_>, grant: &Grant, name: &Name, ends_by: Option<Ti
             content_type: grant.content_type.clone(),
             retain_until: grant.retain_until_ms.map(Timestamp),
             token_until: None,
+            is_complete: false,
         },
         subject: grant.subject.clone(),
         named: named_session(&call.headers, call.query.as_deref()).flatten(),

@@ -113,11 +113,20 @@ impl Visit {
         let (Some(admitted), Some(keeper)) = (admitted, &house.sessions) else { return reply };
         let is_complete = seen.as_ref().is_some_and(|seen| seen.is_complete);
         let (id, expires_at, fresh) = match admitted {
-            Admitted::Session { id, expires_at, fresh } => (id, expires_at, fresh),
+            Admitted::Session { id, expires_at, fresh } => {
+                if let Some(seen) = seen.as_ref().filter(|seen| seen.is_complete) {
+                    let step = Step::Finish { name: &seen.name, arrived };
+                    if let Err(trouble) = keeper.step(&id, &step, &place).await {
+                        tracing::info!(%trouble, "a session does not know that its upload is complete");
+                    }
+                }
+                (id, expires_at, fresh)
+            }
             Admitted::Credential { mut upload, subject, named, may_open, ends_by } => {
                 if let Some(seen) = &seen {
                     upload.name = seen.name.clone();
                     upload.id = Some(seen.id.clone());
+                    upload.is_complete = seen.is_complete;
                 }
                 let entry = Entry {
                     keeper,
@@ -191,7 +200,6 @@ impl Entry<'_> {
             let step = Step::Join {
                 upload: self.upload.clone(),
                 subject: self.subject.as_deref(),
-                is_open: !self.is_complete,
                 covers_more: is_named && self.may_open && self.ends_by.is_none(),
                 // [SES-22] a fresh token is seen there and not told where
                 tells_again: !is_named && self.may_open,
@@ -220,14 +228,7 @@ impl Entry<'_> {
         let wait = !(self.is_plain && self.is_complete);
         let opened = self
             .keeper
-            .open(
-                self.subject.clone(),
-                self.upload.clone(),
-                self.place.clone(),
-                !self.is_complete,
-                self.ends_by,
-                wait,
-            )
+            .open(self.subject.clone(), self.upload.clone(), self.place.clone(), self.ends_by, wait)
             .await;
         match opened {
             Ok((id, session)) => {
