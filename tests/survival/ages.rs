@@ -85,12 +85,15 @@ fn nothing_goes_on_after_three_days_however_tokens_were_chained() {
     let fresh = header(&answer, "x-session-token");
     for carrier in ["Authorization", "X-Session-Token"] {
         let value = if carrier == "Authorization" { format!("Bearer {fresh}") } else { fresh.clone() };
-        // It is seen in the session that it came from, and joins none.
+        // It is seen in the session that it came from, joins none, and is told none that it does not name.
         let mut headers = vec![(carrier, value.as_str()), ("User-Agent", DINO)];
-        assert_eq!(id_of(&file.query(&site, &headers).expect(308)), first);
+        assert_eq!(file.query(&site, &headers).expect(308).header("x-session-id"), None);
         if carrier == "Authorization" {
-            headers.push(("X-Session-ID", &later));
+            headers.push(("X-Session-ID", &first));
             assert_eq!(id_of(&file.query(&site, &headers).expect(308)), first);
+            headers.pop();
+            headers.push(("X-Session-ID", &later));
+            assert_eq!(file.query(&site, &headers).expect(308).header("x-session-id"), None);
         }
     }
     assert_eq!(site.session(&later)["uploads"].as_array().unwrap().len(), 1);
