@@ -245,7 +245,7 @@ pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
     let served = server.try_serve(front::service(house)).await;
     // The listener is closed and every handler is gone; their appends commit what they have.
     if let Some(keeper) = keeper {
-        keeper.settled().await;
+        keeper.settle().await;
     }
     engine.stop().await;
     sweeper.abort();

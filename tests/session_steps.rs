@@ -49,6 +49,7 @@ async fn a_session_in_use_outlives_one_that_is_not_when_there_are_too_many() {
         token_lifetime: HOUR,
         max_uploads: 10,
         max_sessions: 1,
+        unclaimed_age: Duration::from_secs(3600),
     };
     let clock = Arc::new(ManualClock::new(Timestamp(1_700_000_000_000)));
     let now: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);

@@ -53,6 +53,7 @@ pub(super) fn keeper(
         token_lifetime: session.token_lifetime.duration(),
         max_uploads: session.max_uploads as usize,
         max_sessions: u64::from(session.max_sessions),
+        unclaimed_age: session.unclaimed_age.duration(),
     };
     let keeper = || Keeper::new(Arc::clone(store), policy, Arc::clone(clock), Arc::clone(metrics));
     session.enabled.then(|| Arc::new(keeper()))

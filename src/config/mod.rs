@@ -256,6 +256,9 @@ section! {
         token_lifetime: Period = Period::hours(1);
         /// Sessions kept at most. Beyond that those go first whose uploads are complete, longest unseen first.
         max_sessions: u32 = 100_000;
+        /// A plain PUT that is complete in one request leaves nothing to go on with: its session waits so long in
+        /// memory for a client that names it. Once it is named it lives for `max_age`.
+        unclaimed_age: Period = Period::hours(1);
         /// Uploads that one session may cover; a further one gets a session of its own.
         max_uploads: u32 = 1_000;
         /// How often ended sessions, and those beyond `max_sessions`, are removed.

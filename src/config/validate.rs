@@ -93,6 +93,7 @@ fn bounds(config: &Config, checks: &mut Checks<'_>) {
         ("slots", "bearer_lifetime", slots.bearer_lifetime),
         ("slots", "bearer_resilient_lifetime", slots.bearer_resilient_lifetime),
         ("session", "max_age", session.max_age),
+        ("session", "unclaimed_age", session.unclaimed_age),
         ("session", "token_lifetime", session.token_lifetime),
         ("session", "cleanup_interval", session.cleanup_interval),
         ("abuse", "failure_window", abuse.failure_window),

@@ -1,16 +1,13 @@
 //! Opens, joins, recovers and refreshes sessions: the rules, carried out by compare-and-set on a store.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use futures_util::{StreamExt as _, stream};
 
 use super::{
     Change, Covered, Place, Replaced, Session, SessionId, SessionKey, Sessions,
     rules::{Policy, Refused, is_of},
+    unclaimed::Unclaimed,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -23,8 +20,8 @@ use crate::{
 const ATTEMPTS: usize = 64;
 /// A session that was seen so lately is not stored anew only to say that it was seen again.
 const SEEN_WITHIN: Duration = Duration::from_secs(300);
-/// Sessions on their way into the store that nobody waits for.
-const BEHIND: usize = 4096;
+/// Sessions that are stored at the same time when the server ends.
+const SETTLED_AT_ONCE: usize = 512;
 
 /// Why there is no session to go on with.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -93,8 +90,7 @@ pub struct Keeper {
     policy: Policy,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-    /// Sessions that are told to their clients already and on their way into the store.
-    behind: Arc<Mutex<HashMap<SessionKey, watch::Receiver<()>>>>,
+    unclaimed: Unclaimed,
 }
 
 impl Keeper {
@@ -106,7 +102,8 @@ impl Keeper {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { store, policy, clock, metrics, behind: Arc::default() }
+        let unclaimed = Unclaimed::new(policy.unclaimed_age);
+        Self { store, policy, clock, metrics, unclaimed }
     }
 
     /// The numbers.
@@ -121,10 +118,8 @@ impl Keeper {
     /// `Unknown` or `Expired`, or a fault of the store.
     pub async fn live(&self, id: &SessionId) -> Result<Session, Trouble> {
         let key = id.key();
-        let pending = self.behind(|behind| behind.get(&key).cloned());
-        if let Some(mut stored) = pending {
-            // Ends with the sender, which goes when the session is stored.
-            let _ = stored.changed().await;
+        if let Some(session) = self.claim(&key).await? {
+            return Ok(session);
         }
         // [SES-16]
         let Some(session) = self.store.find(&key).await? else {
@@ -135,8 +130,8 @@ impl Keeper {
         if session.is_live(self.clock.now()) { Ok(session) } else { Err(Refused::Expired.into()) }
     }
 
-    /// A new session that covers one upload. `ends_by` bounds its life further than `max_age` does. With `wait` it is
-    /// durable when this returns; otherwise it is on its way, and whoever asks for it waits for it.
+    /// A new session that covers one upload. `ends_by` bounds its life further than `max_age` does. One that
+    /// is needed is durable when this returns; another one is kept in memory for a while, and stored once it is named.
     ///
     /// # Errors
     /// A fault of the store.
@@ -146,7 +141,7 @@ impl Keeper {
         upload: Covered,
         place: Place,
         ends_by: Option<Timestamp>,
-        wait: bool,
+        is_needed: bool,
     ) -> Result<(SessionId, Session), Fault> {
         let now = self.clock.now();
         let id = SessionId::random();
@@ -167,41 +162,36 @@ impl Keeper {
             told_again: false,
         };
         self.metrics.session("opened");
-        if wait || !self.record_behind(&session) {
-            self.store.record(session.clone()).await?;
+        if !is_needed {
+            let expires_at = self.unclaimed.put(session.clone(), now);
+            return Ok((id, Session { expires_at, ..session }));
         }
+        self.store.record(session.clone()).await?;
         Ok((id, session))
     }
 
-    /// Store a session without keeping its client waiting; false when too many are on their way.
-    fn record_behind(&self, session: &Session) -> bool {
-        let (done, stored) = watch::channel(());
-        let has_room = self.behind(|behind| {
-            let has_room = behind.len() < BEHIND;
-            if has_room {
-                behind.insert(session.key.clone(), stored);
-            }
-            has_room
-        });
-        if has_room {
-            let (store, behind, session) =
-                (Arc::clone(&self.store), Arc::clone(&self.behind), session.clone());
-            tokio::spawn(async move {
-                let key = session.key.clone();
-                if let Err(fault) = store.record(session).await {
-                    tracing::error!(%fault, "a session that was told to its client is not stored");
-                }
-                behind.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-                drop(done);
-            });
+    /// A session that was in memory alone, brought into the store because it is named now.
+    async fn claim(&self, key: &SessionKey) -> Result<Option<Session>, Fault> {
+        if self.unclaimed.get(key, self.clock.now()).is_none() {
+            return Ok(None);
         }
-        has_room
+        let _one_at_a_time = self.unclaimed.claiming.lock().await;
+        // Another request may have claimed it meanwhile; then it is in the store.
+        let Some(session) = self.unclaimed.get(key, self.clock.now()) else { return Ok(None) };
+        self.store.record(session.clone()).await?;
+        self.unclaimed.claimed(key);
+        Ok(Some(session))
     }
 
-    /// Wait until every session that was told to its client is stored.
-    pub async fn settled(&self) {
-        while let Some(mut stored) = self.behind(|behind| behind.values().next().cloned()) {
-            let _ = stored.changed().await;
+    /// Store the sessions that are in memory alone, before the server ends.
+    pub async fn settle(&self) {
+        let sessions = self.unclaimed.take_all(self.clock.now());
+        let mut stored =
+            stream::iter(sessions).map(|one| self.store.record(one)).buffer_unordered(SETTLED_AT_ONCE);
+        while let Some(stored) = stored.next().await {
+            if let Err(fault) = stored {
+                tracing::error!(%fault, "a session that was told to its client is not stored");
+            }
         }
     }
 
@@ -285,11 +275,8 @@ impl Keeper {
     /// A fault of the store.
     pub async fn clean(&self) -> Result<u64, Fault> {
         let removed = self.store.clean(self.clock.now(), self.policy.max_sessions).await?;
-        self.metrics.sessions(self.store.count().await?);
+        let in_memory = u64::try_from(self.unclaimed.count()).unwrap_or(u64::MAX);
+        self.metrics.sessions(self.store.count().await?.saturating_add(in_memory));
         Ok(removed)
-    }
-
-    fn behind<T>(&self, look: impl FnOnce(&mut HashMap<SessionKey, watch::Receiver<()>>) -> T) -> T {
-        look(&mut self.behind.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

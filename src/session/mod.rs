@@ -16,6 +16,7 @@ pub mod redis;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod unclaimed;
 
 use std::{fmt, net::IpAddr};
 

@@ -25,6 +25,8 @@ pub struct Policy {
     pub max_uploads: usize,
     /// Sessions kept.
     pub max_sessions: u64,
+    /// How long the session of a plain PUT that was complete at once waits in memory to be named.
+    pub unclaimed_age: Duration,
 }
 
 /// Why a session does not help.

@@ -4,7 +4,7 @@ use super::*;
 use crate::upload::{About, BlobKey, BlobState, Generation, Gone, Kind, Offset, Phase, Upload};
 
 const HOUR: i64 = 3_600_000;
-const NOW: Timestamp = Timestamp(1_700_000_000_000);
+pub(super) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 fn hours(n: u64) -> Duration {
     Duration::from_secs(n * 3600)
@@ -33,7 +33,7 @@ fn covered(name: &str) -> Covered {
     }
 }
 
-fn session() -> Session {
+pub(super) fn session() -> Session {
     Session {
         key: SessionId::random().key(),
         version: 1,
@@ -58,6 +58,7 @@ fn policy() -> Policy {
         token_lifetime: hours(1),
         max_uploads: 2,
         max_sessions: 10,
+        unclaimed_age: hours(1),
     }
 }
 

@@ -224,11 +224,11 @@ impl Entry<'_> {
         if !self.may_open {
             return None;
         }
-        // Nobody has to go on with a complete plain PUT, so its client need not wait for the session's sync.
-        let wait = !(self.is_plain && self.is_complete);
+        // Nobody has to go on with a complete plain PUT.
+        let is_needed = !(self.is_plain && self.is_complete);
         let opened = self
             .keeper
-            .open(self.subject.clone(), self.upload.clone(), self.place.clone(), self.ends_by, wait)
+            .open(self.subject.clone(), self.upload.clone(), self.place.clone(), self.ends_by, is_needed)
             .await;
         match opened {
             Ok((id, session)) => {

@@ -32,7 +32,7 @@ fn sessions_beyond_the_most_go_those_of_complete_uploads_first() {
     complete.push(id);
 
     let removed = site.runtime.block_on(async {
-        keeper.settled().await;
+        keeper.settle().await;
         keeper.clean().await
     });
     assert_eq!(removed.unwrap(), 3);

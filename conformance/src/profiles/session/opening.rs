@@ -3,7 +3,10 @@
 use crate::case::{Case, CaseResult, Failure, Need, Step as _, case, expect, expect_eq};
 use crate::ctx::Ctx;
 use crate::http::{Answer, Request};
-use crate::session::{asking, bare, expect_denied, expect_no_session, patch, plain, ranged, session_of, tus};
+use crate::session::{
+    SESSION_ID, asking, bare, expect_denied, expect_no_session, list_in, patch, plain, ranged, session_of,
+    tus,
+};
 use crate::token::{self, Claims};
 use crate::tus::resolve;
 
@@ -21,6 +24,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case!(["SES-2"], "a plain PUT is told its kind and its location", plain_put_is_told_its_kind),
     case!(["SES-6"], "requests without credential, or with a refused one, get no session", refused_get_none),
+    case!(["SES-8"], "the session of a complete plain PUT lives on once it is named", lives_on_once_named),
     case!(["SES-7"], "answers that name a session are not stored", are_not_stored),
 ];
 
@@ -123,6 +127,24 @@ async fn plain_put_is_told_its_kind(ctx: &Ctx) -> CaseResult {
         crate::case::expect_bytes("the download", &body, &download.body)?;
     }
     Ok(())
+}
+
+async fn lives_on_once_named(ctx: &Ctx) -> CaseResult {
+    let put = async |session: Option<&str>| {
+        let (slot, body) = ctx.file("photo.jpg", SIZE)?;
+        let put = bare(&slot, "PUT").bearer(&ctx.live(&slot)?).body(body);
+        let put = if let Some(id) = session { put.header(SESSION_ID, id) } else { put };
+        let answer = ctx.send(&put).await?;
+        answer.expect_status(201)?;
+        Ok::<_, Failure>((session_of(&answer)?.to_owned(), answer.number("x-upload-session-timeout")?))
+    };
+    let (id, timeout) = put(None).await?;
+    expect((1..=3600).contains(&timeout), "an hour to be named", timeout)?;
+    let (again, timeout) = put(Some(&id)).await.at("the next PUT")?;
+    expect_eq("X-Session-ID", &id, &again)?;
+    expect(timeout > 3600, "more than an hour once it was named", timeout)?;
+    let document = ctx.session_document(&id).await?;
+    expect_eq("uploads", &2, &list_in(&document, "uploads")?.len())
 }
 
 async fn refused_get_none(ctx: &Ctx) -> CaseResult {
