@@ -463,19 +463,32 @@ pub fn about(call: &Call<'_>, grant: &Grant) -> About {
     }
 }
 
-/// What becomes of a HEAD that was not let in, where whoever knows a URL may ask how far its upload is: `None` when the
-/// state is told all the same. A wrong credential is counted and recorded as everywhere.
-pub async fn denied_to_ask(call: &Call<'_>, why: NotGranted, dialect: &'static str) -> Option<Reply> {
+/// Judge a HEAD, where whoever knows a URL may ask how far its upload is: `None` when the state is told although no
+/// credential is good. A wrong one is counted and recorded as everywhere. `named` is the length that the client names: a
+/// token that signs the length can then be judged before anything has arrived.
+///
+/// # Errors
+/// The answer to send instead.
+pub async fn granted_to_ask(
+    call: &Call<'_>,
+    named: Option<u64>,
+    known: Option<&Upload>,
+    dialect: &'static str,
+) -> Result<Option<Grant>, Reply> {
+    let why = match granted(call, known.and_then(|upload| upload.length).or(named), known).await {
+        Ok(grant) => return Ok(Some(grant)),
+        Err(why) => why,
+    };
     match &why {
         NotGranted::Denied(_) | NotGranted::Session(_) if may_begin(call) => {
             if !matches!(why, NotGranted::Denied(Denied::Missing)) {
                 denied(call, why, dialect).await;
             }
-            None
+            Ok(None)
         }
         // [ENG-31] [SES-52] neither is the credential's fault
         NotGranted::Denied(_) | NotGranted::Session(_) | NotGranted::Stopped(_) | NotGranted::Fault(_) => {
-            Some(denied(call, why, dialect).await)
+            Err(denied(call, why, dialect).await)
         }
     }
 }

@@ -9,7 +9,7 @@ use http::{HeaderName, Method, StatusCode, header};
 use super::{
     Call,
     answer::{etag, fault},
-    credentials::{denied, denied_to_ask, granted, may_begin, may_read},
+    credentials::{denied, granted_to_ask, may_begin, may_read},
     download_plan::{Body, Servable, plan},
     removal::{NotRemoved, remove},
     reply::{Content, Reply, UPLOAD_COMPLETE, UPLOAD_LENGTH},
@@ -56,15 +56,10 @@ pub async fn head(call: Call<'_>) -> Reply {
         return denied(&call, why, DIALECT).await;
     }
     // [ENG-3] the URL alone is no credential here, and may not end a writer
-    // A token that signs the length can be judged before anything has arrived, if the client names the length.
     let named = call.header(UPLOAD_LENGTH).and_then(|text| text.parse().ok());
-    let grant = granted(&call, known.as_ref().and_then(|u| u.length).or(named), known.as_ref()).await;
-    let grant = match grant {
-        Ok(grant) => Some(grant),
-        Err(why) => match denied_to_ask(&call, why, DIALECT).await {
-            Some(reply) => return reply,
-            None => None,
-        },
+    let grant = match granted_to_ask(&call, named, known.as_ref(), DIALECT).await {
+        Ok(grant) => grant,
+        Err(reply) => return reply,
     };
     let upload = match call.house.engine.state(&call.name, grant.is_some()).await {
         Ok(upload) => upload,

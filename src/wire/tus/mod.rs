@@ -11,7 +11,7 @@ use super::{
     Call,
     answer::{fault, refused},
     body::{Announced, RequestSource, announced},
-    credentials::{about, denied, denied_to_ask, granted, may_begin},
+    credentials::{about, denied, granted, granted_to_ask, may_begin},
     removal::{NotRemoved, remove},
     reply::{Reply, UPLOAD_LENGTH, UPLOAD_OFFSET},
 };
@@ -111,16 +111,11 @@ async fn head(call: Call<'_>) -> Reply {
         Ok(known) => known,
         Err(error) => return answer(&call, error),
     };
-    // A token that signs the length can be judged before anything has arrived, if the client names the length.
     let named = call.header(UPLOAD_LENGTH).and_then(number);
-    let grant = granted(&call, known.as_ref().and_then(|u| u.length).or(named), known.as_ref()).await;
     // A slot's state is open to whoever knows its URL; elsewhere the URL is the credential, or a grant is asked for.
-    let grant = match grant {
-        Ok(grant) => Some(grant),
-        Err(why) => match denied_to_ask(&call, why, DIALECT).await {
-            Some(reply) => return reply,
-            None => None,
-        },
+    let grant = match granted_to_ask(&call, named, known.as_ref(), DIALECT).await {
+        Ok(grant) => grant,
+        Err(reply) => return reply,
     };
     let upload = match call.house.engine.state(&call.name, grant.is_some()).await {
         Ok(upload) => upload,
