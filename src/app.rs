@@ -233,7 +233,7 @@ pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
         .map_err(|source| ServeError::System { doing: "duplicating the listener", source })?;
     let server = public_server(config, listener);
     let handle = server.handle();
-    let sweeper = tokio::spawn(sweep(engine.clone(), config.limits.sweep_interval.duration()));
+    let sweeper = tokio::spawn(sweep(Arc::clone(&house), config.limits.sweep_interval.duration()));
     let cleaner = keeper
         .clone()
         .map(|keeper| tokio::spawn(survival::clean(keeper, config.session.cleanup_interval.duration())));
@@ -346,7 +346,8 @@ async fn stop_on_signal(handle: ServerHandle, listener: Socket, engine: Engine, 
     std::process::exit(1);
 }
 
-async fn sweep(engine: Engine, interval: Duration) {
+async fn sweep(house: Arc<House>, interval: Duration) {
+    let engine = &house.engine;
     let mut ticks = tokio::time::interval(interval);
     let mut orphans = tokio::time::interval(ORPHANS_EVERY);
     loop {
@@ -362,7 +363,8 @@ async fn sweep(engine: Engine, interval: Duration) {
             }
         }
         match engine.sweep().await {
-            Ok(swept) if swept.expired + swept.retired > 0 => {
+            Ok(swept) if !swept.removed.is_empty() => {
+                house.record_swept(&swept);
                 tracing::info!(expired = swept.expired, retired = swept.retired, "swept");
             }
             Ok(_) => {}

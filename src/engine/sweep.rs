@@ -4,18 +4,20 @@
 use std::collections::HashSet;
 
 use super::{Engine, Error};
-use crate::upload::{BlobKey, Gone, Phase};
+use crate::upload::{BlobKey, Gone, Phase, UploadId};
 
 /// Rows of one round.
 const ROUND: u32 = 500;
 
 /// What one sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Incomplete uploads that expired.
     pub expired: u64,
     /// Complete uploads that retention removed.
     pub retired: u64,
+    /// Which, and why.
+    pub removed: Vec<(UploadId, Gone)>,
 }
 
 impl Engine {
@@ -40,6 +42,7 @@ impl Engine {
                 };
                 if self.bury(&upload, why).await? {
                     *count += 1;
+                    swept.removed.push((upload.id.clone(), why));
                     moved = true;
                 }
             }

@@ -4,6 +4,7 @@
 use super::{Call, House};
 use crate::{
     auth::Grant,
+    engine::{Refusal, sweep::Swept},
     guard::Stopped,
     session::{Change, Place, Session},
     telemetry::{Event, Happened, Outcome},
@@ -44,6 +45,19 @@ impl Call<'_> {
         });
     }
 
+    /// Count and record that the engine refused what this request asked for.
+    pub fn refused(&self, dialect: &'static str, refusal: &Refusal) {
+        self.house.metrics.refused(dialect, refusal.word());
+        let id = self.visit.upload();
+        self.house.audit.event(&Event {
+            reason: Some(refusal.word()),
+            dialect: Some(dialect),
+            upload: id.as_ref().map(|id| id.0.as_str()),
+            request_id: Some(&self.request_id),
+            ..self.house.event(Happened::Refused, Outcome::Refused, &self.place)
+        });
+    }
+
     /// Record that the client removed an upload.
     pub fn removed(&self, upload: Option<&str>) {
         self.house.audit.event(&Event {
@@ -62,6 +76,18 @@ impl House {
             agent: Some(&place.agent),
             class: Some(place.class.word()),
             ..Event::new(self.clock.now().to_system(), event, outcome)
+        }
+    }
+
+    /// Record the uploads that had their time.
+    pub fn record_swept(&self, swept: &Swept) {
+        let at = self.clock.now().to_system();
+        for (id, why) in &swept.removed {
+            self.audit.event(&Event {
+                reason: Some(why.word()),
+                upload: Some(&id.0),
+                ..Event::new(at, Happened::Deleted, Outcome::Done)
+            });
         }
     }
 

@@ -218,7 +218,7 @@ fn answer(call: &Call<'_>, outcome: Result<Outcome, Error>) -> Reply {
         Err(Error::Fault(broken)) => return fault(call, &broken),
         Err(Error::Refused(refusal)) => refusal,
     };
-    call.house.metrics.refused(DIALECT, refusal.word());
+    call.refused(DIALECT, &refusal);
     let status = match &refusal {
         Refusal::OffsetMismatch { ours, .. } => {
             return refused(StatusCode::RANGE_NOT_SATISFIABLE, &refusal)

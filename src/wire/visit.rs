@@ -100,6 +100,11 @@ impl Visit {
         self.with(|state| state.seen = Some(seen));
     }
 
+    /// The upload that was seen last.
+    pub fn upload(&self) -> Option<UploadId> {
+        self.with(|state| state.seen.as_ref().map(|seen| seen.id.clone()))
+    }
+
     /// Give the answer its session, opened or joined now if need be. The request `arrived` from `place`; `is_plain` says
     /// that it was a plain PUT.
     pub async fn sign(

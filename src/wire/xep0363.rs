@@ -77,7 +77,7 @@ fn answer(call: &Call<'_>, outcome: Result<Outcome, Error>) -> Reply {
         Err(Error::Fault(broken)) => return fault(call, &broken),
         Err(Error::Refused(refusal)) => refusal,
     };
-    call.house.metrics.refused(DIALECT, refusal.word());
+    call.refused(DIALECT, &refusal);
     let status = match &refusal {
         Refusal::Unknown | Refusal::Incomplete => StatusCode::NOT_FOUND,
         Refusal::Gone(_) => StatusCode::GONE,

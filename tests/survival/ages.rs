@@ -8,7 +8,7 @@ use crate::{
     tokens::{self, JULIET, ROMEO},
 };
 
-fn header(answer: &Answer, name: &str) -> String {
+pub(crate) fn header(answer: &Answer, name: &str) -> String {
     answer.header(name).unwrap_or_else(|| panic!("no {name}: {answer:?}")).to_owned()
 }
 

@@ -1,6 +1,7 @@
 //! How many sessions are kept, and how many uploads one covers.
 
 use crate::{
+    ages::header,
     site::{File, HOUR, MOMENT, Site, id_of, refused},
     tokens::ROMEO,
 };
@@ -94,4 +95,35 @@ fn an_upload_too_many_for_one_session_gets_another() {
         assert_eq!(site.session(id)["uploads"].as_array().unwrap().len(), 2);
     }
     refused(&files[3].query(&site, &[("X-Session-ID", &ids[0])]), 403, "session-foreign");
+}
+
+#[test]
+fn refusals_and_deletions_are_recorded_whoever_brought_them_about() {
+    let site = Site::new(&[("SLOTS__DELETE_COMPLETE", "true")]);
+    let [kept, removed, left] = ["kept", "removed", "left"].map(File::new);
+    let token = |file: &File| file.bearer(ROMEO, site.now().plus(HOUR));
+    let (kept_token, removed_token, left_token) = (token(&kept), token(&removed), token(&left));
+    kept.put(&site, &[("Authorization", &kept_token)]).expect(201);
+    removed.put(&site, &[("Authorization", &removed_token)]).expect(201);
+    let began = left.part(&site, &[("Authorization", &left_token)], 0, 5).expect(308);
+
+    let seen = site.audit().len();
+    let again = kept.put(&site, &[("Authorization", &kept_token)]).expect(409);
+    site.decided(seen, &[("credential", "allowed", "good"), ("refused", "refused", "complete")]);
+    let line = site.audit().into_iter().rfind(|line| line["event"] == "refused").unwrap();
+    assert_eq!(
+        (&line["dialect"], &line["upload"]),
+        (&"xep0363".into(), &header(&again, "x-upload-id").into())
+    );
+
+    site.ask("DELETE", &removed.path, &[("Authorization", &removed_token)], b"").expect(204);
+    let line = site.audit().pop().unwrap();
+    assert_eq!((&line["event"], &line["outcome"]), (&"deleted".into(), &"done".into()));
+
+    site.clock.advance(73 * HOUR);
+    let swept = site.runtime.block_on(site.house.engine.sweep()).unwrap();
+    site.house.record_swept(&swept);
+    let line = site.audit().pop().unwrap();
+    assert_eq!((&line["event"], &line["reason"]), (&"deleted".into(), &"expired".into()));
+    assert_eq!(line["upload"], header(&began, "x-upload-id"));
 }

@@ -246,7 +246,7 @@ fn answer(call: &Call<'_>, error: Error) -> Reply {
         Error::Fault(broken) => return fault(call, &broken),
         Error::Refused(refusal) => refusal,
     };
-    call.house.metrics.refused(DIALECT, refusal.word());
+    call.refused(DIALECT, &refusal);
     refused(status(&refusal), &refusal)
 }
 
