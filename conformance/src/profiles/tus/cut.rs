@@ -58,7 +58,7 @@ async fn cuts_silence(ctx: &Ctx) -> CaseResult {
     let (upload, body) = ctx.tus_file(SIZE).await?;
     let mut wire = ctx.stalled(&upload.patch_at(0).length(SIZE as u64), &slice(&body, 0, SENT)).await?;
     wire.expect_given_up(ctx.body_gap + Duration::from_secs(10)).await?;
-    wire.expect_ended(Duration::from_secs(5)).await.at("after the silence")?;
+    wire.expect_ended(Duration::from_secs(15)).await.at("after the silence")?;
     ctx.await_tus_offset(&upload, SENT).await?;
     ctx.tus_finish(&upload, &body, SENT).await
 }
