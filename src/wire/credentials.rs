@@ -1,13 +1,13 @@
 //! From a request to a [`Grant`], and from what is wrong with it to an answer.
 //!
 //! ```text
-//!   granted ── consider: credential ── good ──────────────────────────────┐
-//!                           │ expired, or none, and a session is named ── by_session ──┤── admit ── Grant
-//!                           │ expired ── by_grace ────────────────────────┘
-//!                           └ anything else ── turned_away ── NotGranted
+//!   granted ── consider: credential ─┬─ good ─────────────────────────────────────────────────┐
+//!                                    ├─ expired, or none, and a session is named: by_session ─┼─ admit ── Grant
+//!                                    ├─ expired, within its grace ────────────────────────────┘
+//!                                    └─ anything else: NotGranted ── denied ── the answer
 //! ```
 //!
-//! `consider` reads and changes nothing, so that it can be asked twice; `admit` and `turned_away` count, record and
+//! `consider` reads and changes nothing, so that it can be asked twice; `admit` and `denied` count, record, bind and
 //! mint, once a request.
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
@@ -114,7 +114,7 @@ async fn consider(
         return Ok(Admission::Url);
     }
     let why = match judge(call, length, known) {
-        Ok(grant) => return bound(call, grant).await.map(Admission::Credential),
+        Ok(grant) => return Ok(Admission::Credential(grant)),
         Err(why) => why,
     };
     let expired = match &why {
@@ -148,7 +148,7 @@ async fn consider(
     };
     match call.house.grace.until(call.place.class, known.or(looked_up.as_ref()), expired_at, now) {
         Some(_) => Ok(Admission::Grace {
-            grant: bound(call, (**grant).clone()).await?,
+            grant: (**grant).clone(),
             class: call.place.class,
             ends_by: call.house.grace.last(expired_at),
         }),
@@ -226,13 +226,13 @@ fn content_types<'a>(call: &'a Call<'_>, known: Option<&'a Upload>) -> Vec<&'a s
 }
 
 /// A token that does not sign its whole path is good for the first upload that it is used for.
-async fn bound(call: &Call<'_>, grant: Grant) -> Result<Grant, NotGranted> {
-    let Some(token) = &grant.fingerprint else { return Ok(grant) };
+async fn bind(call: &Call<'_>, grant: &Grant) -> Result<(), NotGranted> {
+    let Some(token) = &grant.fingerprint else { return Ok(()) };
     let now = call.house.clock.now();
     let ends = grant.expires_at_ms.map_or(now, Timestamp).max(now);
     let until = ends.plus(call.house.grace.ceiling);
     match call.house.bindings.bind(&Fingerprint(token.clone()), &call.name, until).await? {
-        first if first == call.name => Ok(grant),
+        first if first == call.name => Ok(()),
         _ => Err(NotGranted::Denied(Denied::WrongPath { carrier: Carrier::Header })),
     }
 }
@@ -275,6 +275,7 @@ async fn admit(call: &Call<'_>, admission: Admission, known: Option<&Upload>) ->
         Admission::Url => Ok(Grant::of_url()),
         Admission::Credential(grant) => {
             limited(call, &grant).await?;
+            bind(call, &grant).await?;
             call.decided(Outcome::Allowed, &Decision::of(&grant, Happened::Credential, "good"));
             // [SES-1] a grant has a session once there is an upload, a slot before that
             if known.is_some() || may_begin(call) {
@@ -284,6 +285,7 @@ async fn admit(call: &Call<'_>, admission: Admission, known: Option<&Upload>) ->
         }
         Admission::Grace { grant, class, ends_by } => {
             limited(call, &grant).await?;
+            bind(call, &grant).await?;
             call.house.metrics.graced(class.word());
             call.decided(Outcome::Allowed, &Decision::of(&grant, Happened::Grace, "within-grace"));
             call.visit.admit(by_credential(call, &grant, &call.name, Some(ends_by)));
@@ -435,7 +437,7 @@ pub fn was_created(call: &Call<'_>, grant: &Grant, upload: &Upload) {
     if grant.scheme == Scheme::Url {
         return;
     }
-    let grant = Grant { size: upload.length, max_size: grant.max_size, ..grant.clone() };
+    let grant = Grant { size: upload.length, ..grant.clone() };
     call.visit.admit(by_credential(call, &grant, &upload.name, None));
     call.visit.saw(upload);
 }

@@ -117,12 +117,12 @@ impl Front {
                 return ("none", Reply::problem(StatusCode::BAD_REQUEST, "malformed", detail));
             }
         };
-        let (visit, raw_path) = (Arc::<Visit>::default(), req.uri().path().to_owned());
+        let visit = Arc::<Visit>::default();
         let call = Call {
             house,
             realm,
             method,
-            raw_path: raw_path.clone(),
+            raw_path: req.uri().path().to_owned(),
             place: place.clone(),
             request_id: request_id.to_owned(),
             visit: Arc::clone(&visit),

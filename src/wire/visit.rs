@@ -65,7 +65,7 @@ pub enum Admitted {
 struct Seen {
     name: Name,
     id: UploadId,
-    is_complete: bool,
+    phase: Phase,
 }
 
 #[derive(Debug, Default)]
@@ -95,8 +95,7 @@ impl Visit {
 
     /// This is the upload, as it stands at the end of the request.
     pub fn saw(&self, upload: &Upload) {
-        let is_complete = upload.phase == Phase::Complete;
-        let seen = Seen { name: upload.name.clone(), id: upload.id.clone(), is_complete };
+        let seen = Seen { name: upload.name.clone(), id: upload.id.clone(), phase: upload.phase };
         self.with(|state| state.seen = Some(seen));
     }
 
@@ -116,10 +115,15 @@ impl Visit {
     ) -> Reply {
         let (admitted, seen) = self.with(|state| (state.admitted.take(), state.seen.take()));
         let (Some(admitted), Some(keeper)) = (admitted, &house.sessions) else { return reply };
-        let is_complete = seen.as_ref().is_some_and(|seen| seen.is_complete);
+        let phase = seen.as_ref().map(|seen| seen.phase);
+        // [SES-9] with a tombstone nobody goes on
+        if let Some(Phase::Gone(_)) = phase {
+            return reply;
+        }
+        let is_complete = phase == Some(Phase::Complete);
         let (id, expires_at, fresh) = match admitted {
             Admitted::Session { id, expires_at, fresh } => {
-                if let Some(seen) = seen.as_ref().filter(|seen| seen.is_complete) {
+                if let Some(seen) = seen.as_ref().filter(|_| is_complete) {
                     let step = Step::Finish { name: &seen.name, arrived };
                     if let Err(trouble) = keeper.step(&id, &step, &place).await {
                         tracing::info!(%trouble, "a session does not know that its upload is complete");
@@ -131,20 +135,10 @@ impl Visit {
                 if let Some(seen) = &seen {
                     upload.name = seen.name.clone();
                     upload.id = Some(seen.id.clone());
-                    upload.is_complete = seen.is_complete;
+                    upload.is_complete = is_complete;
                 }
-                let entry = Entry {
-                    keeper,
-                    house,
-                    upload,
-                    subject,
-                    place,
-                    arrived,
-                    is_complete,
-                    is_plain,
-                    may_open,
-                    ends_by,
-                };
+                let entry =
+                    Entry { keeper, house, upload, subject, place, arrived, is_plain, may_open, ends_by };
                 match entry.session(named).await {
                     Some((id, expires_at)) => (id, expires_at, None),
                     None => return reply,
@@ -155,7 +149,7 @@ impl Visit {
         // [SES-1] [SES-7]
         let mut reply = reply.with(X_SESSION_ID, id.expose()).with(X_UPLOAD_SESSION_TIMEOUT, left).no_store();
         if let Some(seen) = seen {
-            let status = if seen.is_complete { "complete" } else { "incomplete" };
+            let status = if is_complete { "complete" } else { "incomplete" };
             reply = reply.with(X_UPLOAD_ID, seen.id.0).with(X_UPLOAD_STATUS, status);
         }
         // [SES-2]
@@ -187,7 +181,6 @@ struct Entry<'a> {
     subject: Option<String>,
     place: Place,
     arrived: Timestamp,
-    is_complete: bool,
     is_plain: bool,
     may_open: bool,
     ends_by: Option<Timestamp>,
@@ -230,14 +223,14 @@ impl Entry<'_> {
             return None;
         }
         // Nobody has to go on with a complete plain PUT.
-        let is_needed = !(self.is_plain && self.is_complete);
+        let is_needed = !(self.is_plain && self.upload.is_complete);
         let opened = self
             .keeper
             .open(self.subject.clone(), self.upload.clone(), self.place.clone(), self.ends_by, is_needed)
             .await;
         match opened {
             Ok((id, session)) => {
-                if !self.is_complete {
+                if !self.upload.is_complete {
                     self.house.remembered.put(key, id.clone());
                 }
                 self.house.record_step(Some(Happened::SessionOpened), &session, None);

@@ -24,6 +24,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case!(["SES-2"], "a plain PUT is told its kind and its location", plain_put_is_told_its_kind),
     case!(["SES-6"], "requests without credential, or with a refused one, get no session", refused_get_none),
+    case!(["SES-9"], "an upload that is gone gets no session", gone_gets_none),
     case!(["SES-8"], "the session of a complete plain PUT lives on once it is named", lives_on_once_named),
     case!(["SES-7"], "answers that name a session are not stored", are_not_stored),
 ];
@@ -125,6 +126,25 @@ async fn plain_put_is_told_its_kind(ctx: &Ctx) -> CaseResult {
         let download = ctx.send(&Request::new("GET", url)).await.at("GET of the location")?;
         download.expect_status(200).at("GET of the location")?;
         crate::case::expect_bytes("the download", &body, &download.body)?;
+    }
+    Ok(())
+}
+
+async fn gone_gets_none(ctx: &Ctx) -> CaseResult {
+    let held = ctx.held(SIZE, HALF).await?;
+    let token = ctx.live(&held.slot)?;
+    let gone = ctx.send(&held.bare("DELETE").bearer(&token)).await?;
+    gone.expect_status(204)?;
+    expect_no_session(&gone).at("the DELETE")?;
+    for (what, request) in [
+        ("a plain PUT", plain(held.bare("PUT").bearer(&token), &held.body)),
+        ("a range", ranged(held.bare("PUT").bearer(&token), &held.body, HALF, SIZE)),
+        ("bytes */S", asking(held.bare("PUT").bearer(&token), SIZE)),
+        ("the session", asking(held.bare("PUT").header(SESSION_ID, &held.session), SIZE)),
+    ] {
+        let answer = ctx.send(&request).await?;
+        answer.expect_status(410).at(what)?;
+        expect_no_session(&answer).at(what)?;
     }
     Ok(())
 }
