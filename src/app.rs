@@ -5,7 +5,7 @@ mod reload;
 mod survival;
 
 use std::{
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     net::SocketAddr,
     sync::Arc,
     time::Duration,
@@ -22,7 +22,7 @@ use tokio::{signal::unix, task::JoinHandle};
 use crate::{
     auth::{KeyringError, Keys},
     blobs::disk::{DiskBlobs, DiskOptions, Durability},
-    cli::{Slot, SlotRequest},
+    cli::{Slot, SlotRequest, listen_advice},
     clock::{Clock, SystemClock},
     config::{self, Config, Loaded, SecretsError, Size},
     engine::{Engine, Error, Parts, Settings},
@@ -57,9 +57,7 @@ const LEAVE_ACCEPTING: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// An address cannot be listened on.
-    #[error(
-        "cannot listen on {address} ([{section}] listen): {source}\n    to do: stop what uses the address, or choose another one; port 0 takes a free one"
-    )]
+    #[error("[{section}] listen: {address} {}\n    to do: {}", listen_advice(.source).0, listen_advice(.source).1)]
     Listen {
         /// The configured address.
         address: SocketAddr,
@@ -75,7 +73,7 @@ pub enum ServeError {
     #[error("{0}\n    to do: correct secret, secrets or secret_file in [slots]")]
     Keyring(#[from] KeyringError),
     /// The store or the ledger cannot be opened.
-    #[error("{0}\n    to do: see that [store] path and [ledger] url lie on a disk that the server may write")]
+    #[error("{}", with_advice(.0))]
     Store(#[from] Fault),
     /// Recovery failed.
     #[error("recovery failed: {0}")]
@@ -91,6 +89,16 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// The text of a fault at the start. A cause that says what to do is left as it is.
+fn with_advice(fault: &Fault) -> String {
+    if fault.cause.contains("to do: ") {
+        return fault.to_string();
+    }
+    format!(
+        "{fault}\n    to do: see that [store] path and [ledger] url lie on a disk that the server's user may write"
+    )
 }
 
 /// The engine's settings, from the configuration.
@@ -214,6 +222,9 @@ async fn house(
 pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
     let config = &loaded.config;
     let metrics = Metrics::new();
+    for name in &loaded.ignored {
+        tracing::warn!(name, "this environment variable sets no key; `plimsoll config` lists every key");
+    }
     let secrets = reload::secrets(config)?;
     let house = house(config, &secrets, Arc::new(SystemClock), Arc::clone(&metrics)).await?;
     let (engine, keeper) = (house.engine.clone(), house.sessions.clone());
@@ -410,6 +421,11 @@ fn announce(config: &Config, address: SocketAddr, metrics: Option<SocketAddr>, c
     if let Some(metrics) = metrics {
         lines += &format!("metrics on http://{metrics}/metrics\n");
     }
+    if !io::stdout().is_terminal() {
+        // The example holds a token that is good: a log that others read is no place for it.
+        lines += "\nTry it: `plimsoll slot FILE` prints a URL to upload a file to, with its token.\n";
+        return tell(&lines);
+    }
     let request = SlotRequest {
         name: "hello.txt".into(),
         size: Size::of(HELLO.len() as u64),
@@ -426,7 +442,11 @@ fn announce(config: &Config, address: SocketAddr, metrics: Option<SocketAddr>, c
         }
         Err(error) => tracing::warn!(%error, "no example can be shown"),
     }
-    // Nobody may be reading; that is no reason to stop.
+    tell(&lines);
+}
+
+/// Nobody may be reading; that is no reason to stop.
+fn tell(lines: &str) {
     let _ = io::stdout().write_all(lines.as_bytes());
     let _ = io::stdout().flush();
 }

@@ -107,7 +107,7 @@ impl DiskBlobs {
             TryLockError::WouldBlock => Fault::new(
                 Component::Blobs,
                 "locking the store",
-                "another server uses this store.path; stop it first",
+                "another server uses this store\n    to do: stop it first, or give this one a [store] path of its own",
             ),
             TryLockError::Error(e) => Fault::io("locking the store", &e),
         })?;

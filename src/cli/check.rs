@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, OpenOptions},
+    fs::{self, OpenOptions, TryLockError},
     io::{self, Write},
     net::{SocketAddr, TcpListener},
     path::Path,
@@ -41,18 +41,53 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let config = &loaded.config;
     write!(out, "{}", loaded.effective())?;
+    let is_served = is_served(&config.store.path);
     let mut findings =
         vec![store(&config.store.path), free_space(config), secrets(config), ledger(config, hooks)];
-    findings.extend(short_secrets(config));
-    findings.push(listener("[server] listen", config.server.listen));
-    if config.metrics.enabled {
-        findings.push(listener("[metrics] listen", config.metrics.listen));
+    if is_served {
+        let text = "a server runs on this store; its addresses are its own and are not tried";
+        findings.push(Note(text.to_owned()));
+    } else {
+        findings.push(listener("[server] listen", config.server.listen));
+        if config.metrics.enabled {
+            findings.push(listener("[metrics] listen", config.metrics.listen));
+        }
     }
     for (key, path) in [("[log] file", &config.log.file), ("[audit] file", &config.audit.file)] {
         findings.extend(path.as_deref().map(|path| log_file(key, path)));
     }
-    findings.extend(choices(config));
+    findings.extend(of_configuration(loaded));
+    report(findings, out, err)
+}
 
+/// The same for the configuration alone: nothing of this machine but the files with secrets is looked at, so that a
+/// configuration can be checked on another machine than the one it is for.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn configuration(
+    loaded: &Loaded,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<(), Failure> {
+    write!(out, "{}", loaded.effective())?;
+    let mut findings = vec![secrets(&loaded.config)];
+    findings.extend(of_configuration(loaded));
+    report(findings, out, err)
+}
+
+fn of_configuration(loaded: &Loaded) -> Vec<Finding> {
+    let mut findings = choices(&loaded.config);
+    findings.extend(short_secrets(&loaded.config));
+    findings.extend(loaded.ignored.iter().map(|name| {
+        Note(format!(
+            "the environment variable {name} sets no key and is ignored; `plimsoll config` lists every key"
+        ))
+    }));
+    findings
+}
+
+fn report(findings: Vec<Finding>, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out)?;
     let mut bad = 0;
     for finding in findings {
@@ -71,6 +106,12 @@ pub(super) fn run(
         1 => Err("the check found 1 problem".into()),
         _ => Err(format!("the check found {bad} problems").into()),
     }
+}
+
+/// Whether a server holds the lock of this store.
+fn is_served(store: &Path) -> bool {
+    let lock = fs::File::open(store.join("lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// The store, or the directory that it will be made in, and whether files can be made there.
@@ -180,12 +221,19 @@ fn listener(key: &str, address: SocketAddr) -> Finding {
     let Err(why) = TcpListener::bind(address) else {
         return Good(format!("{key}: {address} is free"));
     };
+    let (wrong, advice) = listen_advice(&why);
+    Bad(format!("{key}: {address} {wrong}\n    to do: {advice}"))
+}
+
+/// Why an address cannot be listened on, and what to do about it.
+#[must_use]
+pub fn listen_advice(why: &io::Error) -> (String, &'static str) {
     let known = [
         (
             io::ErrorKind::AddrInUse,
             "is in use",
             "choose another port, or stop what listens there (`ss -ltnp` shows it; it may be a Plimsoll that \
-             runs already)",
+             runs already); port 0 takes a free one",
         ),
         (
             io::ErrorKind::AddrNotAvailable,
@@ -194,15 +242,14 @@ fn listener(key: &str, address: SocketAddr) -> Finding {
         ),
         (
             io::ErrorKind::PermissionDenied,
-            "is not open to this user",
-            "choose a port from 1024 up, or give the server the capability CAP_NET_BIND_SERVICE",
+            "needs rights that this user lacks",
+            "choose a port from 1024 up and let a reverse proxy listen below, or give the program the capability: \
+             setcap cap_net_bind_service=+ep PROGRAM, or AmbientCapabilities=CAP_NET_BIND_SERVICE in its systemd unit",
         ),
     ];
     match known.iter().find(|(kind, ..)| *kind == why.kind()) {
-        Some((_, wrong, advice)) => Bad(format!("{key}: {address} {wrong}\n    to do: {advice}")),
-        None => {
-            Bad(format!("{key}: {address} cannot be listened on: {why}\n    to do: choose another address"))
-        }
+        Some((_, wrong, advice)) => ((*wrong).to_owned(), advice),
+        None => (format!("cannot be listened on: {why}"), "choose another address"),
     }
 }
 

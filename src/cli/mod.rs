@@ -22,6 +22,7 @@ use crate::{
     config::{self, Config, Loaded, Size},
 };
 
+pub use check::listen_advice;
 pub use slot::{Slot, SlotRequest, curl_download, curl_upload};
 
 /// An error whose text is fit for the person at the terminal.
@@ -79,14 +80,19 @@ struct Cli {
 enum Command {
     /// Serve until SIGTERM or SIGINT (the default)
     Serve,
-    /// Print the configuration in effect, secrets masked, and try whether it can be served
-    Check,
+    /// Print the configuration in effect, secrets masked, and try whether it can be served; also while it is
+    Check {
+        /// Check the configuration alone, not the disk, the ledger and the addresses of this machine
+        #[arg(long)]
+        config_only: bool,
+    },
     /// Print the PUT URL, with its token, and the GET URL of a new upload
     Slot {
-        /// Size of the file, such as 1048576 or "5 MiB"; the token is good for exactly this size
+        /// Size of the file, such as 1048576 or "5 MiB"; the token is good for exactly this size [default: read from
+        /// the file]
         #[arg(long, value_name = "BYTES")]
-        size: Size,
-        /// Media type of the file
+        size: Option<Size>,
+        /// Media type of the file [default: without --size, that of its name]
         #[arg(long = "type", value_name = "MIME")]
         media_type: Option<String>,
         /// Who uploads, for the log
@@ -171,7 +177,8 @@ fn command(
         .map_err(|wrong| format!("the configuration cannot be used\n{wrong}"))?;
     match command {
         Command::Serve => (hooks.serve)(loaded),
-        Command::Check => check::run(&loaded, hooks, out, err),
+        Command::Check { config_only: true } => check::configuration(&loaded, out, err),
+        Command::Check { config_only: false } => check::run(&loaded, hooks, out, err),
         Command::Slot { size, media_type, user, name } => {
             let bound = loaded.config.server.listen;
             if bound.port() == 0 && loaded.config.server.public_url.is_none() {
@@ -179,7 +186,7 @@ fn command(
                             to do: set [server] public_url, or give listen a port"
                     .into());
             }
-            let request = SlotRequest { name, size, media_type, user };
+            let request = SlotRequest::new(name, size, media_type, user)?;
             let slot = Slot::mint(&loaded.config, bound, &request, clock.now())?;
             writeln!(out, "PUT {}\nGET {}", slot.put_url, slot.get_url)?;
             writeln!(err, "# Upload, and download again:")?;

@@ -35,9 +35,39 @@ pub struct Slot {
 /// What RFC 3986 section 2.3 leaves as it is in a path segment.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+impl SlotRequest {
+    /// A slot for `name`. Without a size, the file of that name is measured, and its name gives the media type that is
+    /// not said either.
+    ///
+    /// # Errors
+    /// No size, and no such file to take it from.
+    pub fn new(
+        name: String,
+        size: Option<Size>,
+        media_type: Option<String>,
+        user: Option<String>,
+    ) -> Result<Self, Failure> {
+        if let Some(size) = size {
+            return Ok(Self { name, size, media_type, user });
+        }
+        let size = measure(&name)?;
+        let by_name = || mime_infer::from_path(&name).first_raw().map(str::to_owned);
+        Ok(Self { media_type: media_type.or_else(by_name), name, size, user })
+    }
+}
+
+/// The size of a file.
+fn measure(name: &str) -> Result<Size, Failure> {
+    let advice = "\n    to do: name a file that exists, or give its size with --size";
+    match std::fs::metadata(name) {
+        Ok(found) if found.is_file() => Ok(Size::of(found.len())),
+        Ok(_) => Err(format!("{name:?} is not a regular file, so it has no size{advice}").into()),
+        Err(why) => Err(format!("the size of {name:?} cannot be read: {why}{advice}").into()),
+    }
+}
+
 impl Slot {
-    /// A new slot under the first base path, signed with its first secret; makes and keeps a secret if none
-    /// is configured. `bound` is the address that the server listens on, for a config without a public URL.
+    /// A new slot under the first base path, signed with its first secret. `bound` is the address that the server listens on, for a config without a public URL.
     ///
     /// # Errors
     /// A name without a file name in it, a size above `[store] max_size`, secrets that cannot be had.
@@ -56,7 +86,7 @@ impl Slot {
             .into());
         }
         let base = config
-            .resolve_secrets()?
+            .existing_secrets()?
             .into_iter()
             .next()
             .ok_or_else(|| SecretsError::Empty { path: config.generated_secret_path() })?;

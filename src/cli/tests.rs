@@ -78,6 +78,13 @@ impl Site {
         Self { dir, file }
     }
 
+    /// What the first start of a server does.
+    fn generate_secret(&self) -> PathBuf {
+        let loaded = config::load(Some(Path::new(&self.file)), []).unwrap();
+        loaded.config.resolve_secrets().unwrap();
+        self.dir.path().join("data/slot-secret")
+    }
+
     fn run(&self, args: &[&str]) -> Ran {
         self.run_env(&[], args)
     }
@@ -128,7 +135,7 @@ fn a_wrong_command_line_is_status_2_and_help_is_not() {
     for args in [
         &["serv"][..],
         &["--confg", "x"],
-        &["slot", "photo.jpg"],
+        &["slot"],
         &["slot", "--size", "5"],
         &["slot", "--size", "-5", "photo.jpg"],
         &["slot", "--size", "big", "photo.jpg"],
@@ -302,10 +309,105 @@ fn a_slot_that_could_not_be_used_is_refused() {
 #[test]
 fn a_slot_without_a_configured_secret_uses_the_one_that_is_kept() {
     let site = Site::new("");
+    let file = site.generate_secret();
+    let kept = fs::read_to_string(&file).unwrap();
     urls(&site.run(&["slot", "--size", "1", "a"]));
-    let kept = fs::read_to_string(site.dir.path().join("data/slot-secret")).unwrap();
-    urls(&site.run(&["slot", "--size", "1", "a"]));
-    assert_eq!(fs::read_to_string(site.dir.path().join("data/slot-secret")).unwrap(), kept);
+    assert_eq!(fs::read_to_string(&file).unwrap(), kept);
+}
+
+#[test]
+fn no_token_is_minted_where_no_server_has_been() {
+    let site = Site::new("");
+    for args in [&["slot", "--size", "1", "a"][..], &["grant", "--user", "romeo"]] {
+        let ran = site.run(args);
+        assert_eq!((ran.status, ran.out.as_str()), (1, ""), "{args:?}");
+        for part in ["slot-secret does not exist", "--config", "working directory", "plimsoll serve"] {
+            assert!(ran.err.contains(part), "{part}: {}", ran.err);
+        }
+        assert!(!site.dir.path().join("data").exists(), "a store was made by {args:?}");
+    }
+}
+
+#[test]
+fn a_slot_takes_size_and_type_from_the_file() {
+    let site = Site::new("[slots]\nsecret = 's3cret'");
+    let file = site.dir.path().join("holiday photo.jpg");
+    fs::write(&file, [7; 1234]).unwrap();
+    let file = file.to_str().unwrap();
+    let (ran, typed) = (site.run(&["slot", file]), site.run(&["slot", "--type", "image/x-own", file]));
+    for (ran, media_type) in [(&ran, "image/jpeg"), (&typed, "image/x-own")] {
+        let (put, get) = urls(ran);
+        assert!(get.ends_with("/holiday%20photo.jpg"), "{get}");
+        let token = put.split_once("?token=").unwrap().1;
+        let claims = token.split('.').nth(1).unwrap();
+        let claims =
+            base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, claims).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        assert_eq!(
+            (claims["filesize"].as_u64(), claims["filetype"].as_str()),
+            (Some(1234), Some(media_type))
+        );
+        assert!(ran.err.contains(&format!("Content-Type: {media_type}")), "{}", ran.err);
+    }
+    for (name, wrong) in
+        [("nowhere.jpg", "cannot be read"), (site.dir.path().to_str().unwrap(), "not a regular file")]
+    {
+        let ran = site.run(&["slot", name]);
+        assert!(ran.status == 1 && ran.err.contains(wrong) && ran.err.contains("--size"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn check_works_beside_the_server_that_holds_the_store() {
+    let site = Site::new("");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let env = [("PLIMSOLL_SERVER__LISTEN", address.as_str())];
+    let store = site.dir.path().join("data");
+    fs::create_dir(&store).unwrap();
+    let lock = fs::File::create(store.join("lock")).unwrap();
+    assert_eq!(site.run_env(&env, &["check"]).status, 1, "somebody else's listener is a problem");
+    lock.try_lock().unwrap();
+    let ran = site.run_env(&env, &["check"]);
+    assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{}", ran.out);
+    assert!(ran.out.contains("# note: a server runs on this store"), "{}", ran.out);
+}
+
+#[test]
+fn check_of_the_configuration_alone_looks_at_nothing_of_the_machine() {
+    let site = Site::new("[log]\nfile = '/nowhere/at/all/log'");
+    let env = [("PLIMSOLL_STORE__PATH", "/nowhere/at/all"), ("PLIMSOLL_SERVER__LISTEN", "192.0.2.1:80")];
+    let ran = site.run_env(&env, &["check", "--config-only"]);
+    assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{}", ran.out);
+    assert!(ran.out.contains("body_gap = ") && !ran.out.contains("the ledger:"), "{}", ran.out);
+    let wrong = site.run_env(&[("PLIMSOLL_SLOTS__SECRET_FILE", "/nowhere")], &["check", "--config-only"]);
+    assert!(wrong.status == 1 && wrong.err.contains("/nowhere cannot be read"), "{}", wrong.err);
+}
+
+#[test]
+fn a_variable_that_sets_no_key_is_noted() {
+    let site = Site::new("");
+    let ran = site.run_env(&[("PLIMSOLL_FOO", "1"), ("PLIMSOLL_SERVICE_HOST", "10.0.0.1")], &["check"]);
+    assert_eq!(ran.status, 0, "{}", ran.err);
+    assert!(ran.out.contains("# note: the environment variable PLIMSOLL_FOO"), "{}", ran.out);
+    assert!(!ran.out.contains("SERVICE_HOST"), "{}", ran.out);
+    let ran = site.run_env(&[("PLIMSOLL_MAX_SIZE", "1 GiB")], &["check"]);
+    assert!(ran.status == 1 && ran.err.contains("did you mean PLIMSOLL_STORE__MAX_SIZE"), "{}", ran.err);
+}
+
+#[test]
+fn a_path_that_only_a_shell_would_expand_is_refused() {
+    for (key, value) in [
+        ("PLIMSOLL_STORE__PATH", "~/data"),
+        ("PLIMSOLL_STORE__PATH", "$HOME/data"),
+        ("PLIMSOLL_LEDGER__URL", "sqlite:~/ledger.db"),
+        ("PLIMSOLL_LEDGER__URL", "sqlite:///$HOME/ledger.db"),
+        ("PLIMSOLL_LOG__FILE", "~log/x"),
+        ("PLIMSOLL_SLOTS__SECRET_FILE", "~/secret"),
+    ] {
+        let ran = Site::new("").run_env(&[(key, value)], &["check"]);
+        assert!(ran.status == 1 && ran.err.contains("write the whole path"), "{key}={value}: {}", ran.err);
+    }
 }
 
 #[test]
@@ -371,8 +473,7 @@ fn check_finds_a_store_and_a_log_that_cannot_be() {
 #[test]
 fn check_finds_an_exposed_secret_and_a_missing_secret_file() {
     let site = Site::new("");
-    urls(&site.run(&["slot", "--size", "1", "a"]));
-    let kept = site.dir.path().join("data/slot-secret");
+    let kept = site.generate_secret();
     fs::set_permissions(&kept, fs::Permissions::from_mode(0o644)).unwrap();
     let ran = site.run(&["check"]);
     assert!(ran.status == 1 && ran.err.contains("chmod 600"), "{}", ran.err);

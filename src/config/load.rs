@@ -12,7 +12,13 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{ALSO, Config, Field, Raw, Section, SlotsAlso, nearest, reload::Origin, validate::validate};
+use super::{
+    ALSO, Config, Field, Raw, Section, SlotsAlso,
+    mistakes::{self, Mistake, Variable},
+    nearest,
+    reload::Origin,
+    validate::validate,
+};
 
 /// What the environment variables that set keys begin with; `PLIMSOLL_SERVER__LISTEN` is `[server] listen`.
 pub const ENV_PREFIX: &str = "PLIMSOLL_";
@@ -77,6 +83,8 @@ pub struct ConfigError {
 pub struct Loaded {
     pub config: Config,
     origins: Origins,
+    /// Environment variables that begin like ours and set no key; they are named in the log.
+    pub ignored: Vec<String>,
     /// What it was read from.
     pub(super) origin: Origin,
 }
@@ -113,7 +121,7 @@ pub fn load(
     for (name, value) in env {
         loader.read_env(&name, value);
     }
-    let Loader { config, origins, mut problems } = loader;
+    let Loader { config, origins, mut problems, ignored } = loader;
     // In the order of the file; those of the environment stay last.
     problems.sort_by_key(|problem| match &problem.place {
         Place::File { line, .. } => *line,
@@ -122,7 +130,11 @@ pub fn load(
     if problems.is_empty() {
         problems = validate(&config, &origins);
     }
-    if problems.is_empty() { Ok(Loaded { config, origins, origin }) } else { Err(ConfigError { problems }) }
+    if problems.is_empty() {
+        Ok(Loaded { config, origins, origin, ignored })
+    } else {
+        Err(ConfigError { problems })
+    }
 }
 
 #[derive(Default)]
@@ -130,6 +142,7 @@ struct Loader {
     config: Config,
     origins: Origins,
     problems: Vec<Problem>,
+    ignored: Vec<String>,
 }
 
 /// A file that is being read, to tell the lines of its values.
@@ -182,9 +195,9 @@ impl Loader {
         let (table, errors) = DeTable::parse_recoverable(&text);
         for error in errors {
             let place = error.span().map_or(whole.clone(), |span| source.place(span.start));
-            let advice =
-                "correct the TOML of this line; `plimsoll config` prints a file to start from".to_owned();
-            self.complain(place, "", format!("not TOML: {}", error.message()), "", advice);
+            let offset = error.span().map_or(0, |span| span.start);
+            let Mistake { wrong, advice } = mistakes::in_toml(&text, offset, error.message());
+            self.complain(place, "", wrong, "", advice);
         }
         if self.problems.is_empty() {
             for (name, value) in table.get_ref() {
@@ -202,9 +215,11 @@ impl Loader {
         let place = source.place(name.span().start);
         let name = name.get_ref().as_ref();
         let Some(section) = self.config.section_mut(name) else {
-            let (wrong, advice) = unknown_section(&self.config, name, value.get_ref().is_table());
+            let is_table = value.get_ref().is_table();
+            let Mistake { wrong, advice } = mistakes::at_top(&self.config, name, is_table);
             let accepted = names(self.config.sections().iter().map(|s| s.name()));
-            return self.complain(place, format!("[{name}]"), wrong, &accepted, advice);
+            let key = if is_table { format!("[{name}]") } else { name.to_owned() };
+            return self.complain(place, key, wrong, &accepted, advice);
         };
         let DeValue::Table(table) = value.get_ref() else {
             let wrong =
@@ -266,18 +281,21 @@ impl Loader {
         let known = env_names(&self.config);
         let Some(target) = known.iter().find(|known| known.name == name) else {
             let flat = |name: &str| name.replace("__", "_");
-            // Other PLIMSOLL_ variables are not ours: orchestrators inject some for a service of our name.
             let meant = if rest.contains("__") {
                 nearest(&name.to_lowercase(), known.iter().map(|k| k.lower.as_str()))
                     .and_then(|lower| known.iter().find(|k| k.lower == lower))
             } else {
-                let Some(meant) = known.iter().find(|k| flat(&k.name) == flat(name)) else { return };
-                Some(meant)
+                known.iter().find(|k| flat(&k.name) == flat(name))
             };
             let advice = match meant {
                 Some(meant) => format!("did you mean {}? rename or unset it", meant.name),
                 None if rest == "SLOTS__ALSO" => "further base paths can be set in a file only".to_owned(),
-                None => "unset it; `plimsoll config` lists every key".to_owned(),
+                None if rest.contains("__") => "unset it; `plimsoll config` lists every key".to_owned(),
+                None => match mistakes::variable(&self.config, rest, &value.to_string_lossy()) {
+                    Variable::Mistaken(advice) => advice,
+                    Variable::Ignored => return self.ignored.push(name.to_owned()),
+                    Variable::Foreign => return,
+                },
             };
             let wrong = "this environment variable sets no key".to_owned();
             let accepted = "PLIMSOLL_SECTION__KEY, in capitals, with two underscores between section and key";
@@ -307,7 +325,8 @@ impl Loader {
                 self.origins.insert((section.to_owned(), key.to_owned()), place);
             }
             Err(mut problem) => {
-                if let Some(owner) = owner_of(&self.config, key).filter(|owner| *owner != section)
+                if let [owner] = mistakes::owners(&self.config, key).as_slice()
+                    && *owner != section
                     && problem.accepted.is_empty()
                 {
                     problem.advice = format!("move it to [{owner}], where this key belongs");
@@ -316,13 +335,6 @@ impl Loader {
             }
         }
     }
-}
-
-/// The section that has a key of this name, if just one has.
-fn owner_of(config: &Config, key: &str) -> Option<&'static str> {
-    let mut owners = config.sections().into_iter().filter(|s| s.fields().iter().any(|f| f.key == key));
-    let owner = owners.next()?;
-    owners.next().is_none().then(|| owner.name())
 }
 
 /// The name under which the places of a `[[slots.also]]` table are kept.
@@ -375,22 +387,6 @@ fn example_line(section: &dyn Section, field: &Field, place: &Place) -> String {
         Place::Env(name) => format!("write for example {name}={}", value.trim_matches(['"', '[', ']'])),
         Place::File { .. } | Place::Default => format!("write for example {} = {value}", field.key),
     }
-}
-
-fn unknown_section(config: &Config, name: &str, is_table: bool) -> (String, String) {
-    let sections = config.sections().map(|section| section.name());
-    if !is_table && let Some(owner) = owner_of(config, name) {
-        return (
-            "this key stands outside of its section".to_owned(),
-            format!("move it below a line [{owner}]"),
-        );
-    }
-    let what = if is_table { "section" } else { "key or section" };
-    let advice = match nearest(name, sections) {
-        Some(meant) => format!("did you mean [{meant}]? rename it"),
-        None => "remove it".to_owned(),
-    };
-    (format!("there is no such {what}"), advice)
 }
 
 fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {

@@ -14,6 +14,7 @@
 
 mod doc;
 mod load;
+mod mistakes;
 mod names;
 mod reload;
 mod secrets;

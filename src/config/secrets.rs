@@ -31,6 +31,10 @@ pub enum SecretsError {
     )]
     Create { path: PathBuf, source: io::Error },
     #[error(
+        "no secret is configured, and {path} does not exist: no server has started with this configuration here\n    to do: name the server's file with --config, or run this in the server's working directory; `plimsoll serve` generates the secret at its first start"
+    )]
+    NotGenerated { path: PathBuf },
+    #[error(
         "the generated secret {path} can be read by others (mode {mode:04o})\n    to do: chmod 600 it if nobody saw it; otherwise delete it, and a new one is made at the next start"
     )]
     Exposed { path: PathBuf, mode: u32 },
@@ -60,6 +64,19 @@ impl Config {
         found.collect()
     }
 
+    /// The same for a command that is not the server: nothing is generated, since a secret that the running server does
+    /// not know would mint tokens that it refuses.
+    ///
+    /// # Errors
+    /// As [`Config::resolve_secrets`], and when the secret is still to be generated.
+    pub fn existing_secrets(&self) -> Result<Vec<SlotBase>, SecretsError> {
+        let path = self.generated_secret_path();
+        if self.secret_is_generated() && !path.exists() {
+            return Err(SecretsError::NotGenerated { path });
+        }
+        self.resolve_secrets()
+    }
+
     /// The same without making anything: a secret that is still to be generated is missing from the list.
     ///
     /// # Errors
@@ -84,13 +101,13 @@ impl Config {
     /// The secrets of grants: those of `[tus]`, or else those of `[slots]`; there is at least one.
     ///
     /// # Errors
-    /// As [`Config::resolve_secrets`].
+    /// As [`Config::existing_secrets`].
     pub fn grant_secrets(&self) -> Result<Vec<Secret>, SecretsError> {
         let tus = &self.tus;
         if has_secret(tus.secret.as_ref(), &tus.secrets, tus.secret_file.as_ref()) {
             return gather(tus.secret.as_ref(), &tus.secrets, tus.secret_file.as_deref());
         }
-        let slots = self.resolve_secrets()?.into_iter().next().map(|base| base.secrets);
+        let slots = self.existing_secrets()?.into_iter().next().map(|base| base.secrets);
         slots.ok_or_else(|| SecretsError::Empty { path: self.generated_secret_path() })
     }
 

@@ -52,6 +52,13 @@ impl Raw {
     }
 }
 
+/// What a shell would have replaced, and nobody replaces here.
+pub(super) const NOT_EXPANDED_HOME: &str =
+    "the path begins with \"~\", which stands for a home directory in a shell only: write the whole path";
+/// See [`NOT_EXPANDED_HOME`].
+pub(super) const NOT_EXPANDED_VARIABLE: &str =
+    "the path begins with \"$\", and variables are not replaced here: write the whole path";
+
 /// A type that can stand behind a key.
 ///
 /// `read` says only what is wrong with the value; whoever calls it knows the place and the key, and adds
@@ -136,6 +143,8 @@ impl Setting for PathBuf {
         match raw.text()? {
             "" => Err("the path is empty".to_owned()),
             text if text.contains('\0') => Err("a path cannot contain NUL".to_owned()),
+            text if text.starts_with('~') => Err(NOT_EXPANDED_HOME.to_owned()),
+            text if text.starts_with('$') => Err(NOT_EXPANDED_VARIABLE.to_owned()),
             text => Ok(Self::from(text)),
         }
     }

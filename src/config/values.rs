@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use super::setting::{Raw, Setting, quoted};
+use super::setting::{NOT_EXPANDED_HOME, NOT_EXPANDED_VARIABLE, Raw, Setting, quoted};
 
 /// A key that mints and checks slot tokens: raw bytes, never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -543,6 +543,8 @@ impl Setting for LedgerUrl {
                 memory if memory.starts_with(":memory:") || memory.contains("mode=memory") => {
                     Err("a ledger in memory would forget every upload at a restart".to_owned())
                 }
+                path if path.starts_with('~') => Err(NOT_EXPANDED_HOME.to_owned()),
+                path if path.starts_with('$') => Err(NOT_EXPANDED_VARIABLE.to_owned()),
                 _ => Ok(Self(text.to_owned())),
             },
             Some(("postgres" | "postgresql", _)) => {

@@ -196,7 +196,7 @@ fn broken_toml_names_its_line_and_shows_no_secret() {
 #[test]
 fn a_repeated_key_or_section_is_refused() {
     let found = problem("[slots]\nbase_path = '/a'\nbase_path = '/b'\n", &[]);
-    assert!(line(&found) == 3 && found.wrong.contains("duplicate"), "{found}");
+    assert!(line(&found) == 3 && found.wrong.contains("set twice, first in line 2"), "{found}");
     assert_eq!(line(&problem("[slots]\n[log]\n[slots]\n", &[])), 3);
 }
 
