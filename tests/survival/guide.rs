@@ -1,4 +1,4 @@
-//! `docs/mobile.md` says the truth: its commands and its JavaScript are run as they stand there.
+//! `docs/mobile.md` says the truth: its commands, its JavaScript and its Kotlin are run as they stand there.
 
 use std::{
     fs,
@@ -12,14 +12,16 @@ use std::{
     },
 };
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 
 use crate::{
     common::{
-        Random,
+        Random, hex,
         http::Answer,
         server::{Server, Setup},
         sha256,
+        slots::SECRET,
     },
     site,
 };
@@ -138,33 +140,130 @@ fn pass(mut from: TcpStream, mut to: TcpStream, is_cut: impl Fn(usize) -> bool) 
     let _ = to.shutdown(Shutdown::Both);
 }
 
+/// A client of the page in a folder with the file: one program, which is given a URL and ends well when the upload has.
+struct Client {
+    folder: tempfile::TempDir,
+    /// The program, and its arguments before the URL.
+    command: Vec<String>,
+}
+
+impl Client {
+    /// `upload(URL, file)` in a program for Node, which prints the session's id.
+    fn javascript(photo: &[u8]) -> Self {
+        let [upload] = blocks("In JavaScript", "js").try_into().expect("one block");
+        // What a browser has and Node has not: the event that the network is back.
+        let script = format!(
+            "globalThis.addEventListener ??= () => {{}};\n{upload}\n\
+             const file = await (await import('node:fs')).openAsBlob('photo.jpg', {{ type: 'image/jpeg' }});\n\
+             console.log(await upload(process.argv[2], file));\n"
+        );
+        let this = Self::new(photo, &["node", "--no-warnings", "upload.mjs"]);
+        fs::write(this.folder.path().join("upload.mjs"), script).unwrap();
+        this
+    }
+
+    /// The class in a program that calls it as the page says, compiled with the Kotlin and OkHttp of `kotlin/pom.xml`.
+    fn kotlin(photo: &[u8]) -> Self {
+        let [class] = blocks("In Kotlin, with OkHttp", "kotlin").try_into().expect("one block");
+        let this = Self::new(photo, &["java", "-cp", "target/classes:target/libraries/*", "MainKt"]);
+        let sources = this.folder.path().join("src/main/kotlin");
+        fs::create_dir_all(&sources).unwrap();
+        fs::write(this.folder.path().join("pom.xml"), include_str!("kotlin/pom.xml")).unwrap();
+        fs::write(sources.join("Main.kt"), format!("{}\n{class}", include_str!("kotlin/Main.kt"))).unwrap();
+        let built = run("mvn", this.folder.path(), &["-q", "-B", "package"]);
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stdout));
+        this
+    }
+
+    fn new(photo: &[u8], command: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("photo.jpg"), photo).unwrap();
+        Self { folder, command: command.iter().map(ToString::to_string).collect() }
+    }
+
+    fn upload(&self, url: &str) -> Output {
+        let mut arguments: Vec<&str> = self.command.iter().skip(1).map(String::as_str).collect();
+        arguments.push(url);
+        run(&self.command[0], self.folder.path(), &arguments)
+    }
+
+    /// Behind a connection that breaks half-way it ends with the whole file, under one session.
+    fn survives_a_broken_connection(&self, photo: &[u8]) {
+        let setup = Setup::new();
+        let server = setup.start();
+        // A slot that signs its media type: each request has to name it.
+        let (put_url, get_url) = typed_slot(&server, photo.len());
+        let (line, connections) = breaking_line(server.address, photo.len() / 2);
+        let output = self.upload(&put_url.replace(&server.address.to_string(), &line.to_string()));
+        let (told, errors) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{told}\n{errors}");
+        assert_eq!(is_there(&server, &get_url, photo).header("content-type"), Some("image/jpeg"));
+        assert!(connections.load(Ordering::SeqCst) > 1, "the line broke");
+        let id = ("X-Session-ID", told.trim());
+        let session = site::ask(server.address, "GET", "/session", &[id], b"").expect(200);
+        let session: Value = serde_json::from_slice(&session.body).unwrap();
+        assert_eq!(
+            session["uploads"].as_array().unwrap().len(),
+            1,
+            "one session from the beginning: {session}"
+        );
+        assert_eq!(session["refreshes_used"], 0, "its token was good all the time: {session}");
+    }
+
+    /// An upload that is refused is reported with the status, and is not tried for ever.
+    fn reports_a_refusal(&self) {
+        let setup = Setup::new();
+        let server = setup.start();
+        let (put_url, _) = typed_slot(&server, 1);
+        let output = self.upload(&put_url);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && told.contains("refused: 403"), "{told}");
+    }
+
+    fn uploads_an_empty_file(&self) {
+        let setup = Setup::new();
+        let server = setup.start();
+        let (put_url, get_url) = typed_slot(&server, 0);
+        for attempt in ["first", "second"] {
+            let output = self.upload(&put_url);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{attempt}: {errors}");
+        }
+        is_there(&server, &get_url, b"");
+    }
+}
+
+/// PUT and GET URL of a slot as mod_http_upload_external mints it in its protocol v2.
+fn typed_slot(server: &Server, size: usize) -> (String, String) {
+    let path = "guide/photo.jpg";
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(format!("{path}\0{size}\0image/jpeg").as_bytes());
+    let get_url = format!("http://{}/upload/{path}", server.address);
+    (format!("{get_url}?v2={}", hex(&mac.finalize().into_bytes())), get_url)
+}
+
+fn photo() -> Vec<u8> {
+    Random::new(17).bytes(4 * 1024 * 1024)
+}
+
 #[test]
 fn the_javascript_goes_on_behind_a_broken_connection() {
-    let setup = Setup::new();
-    let server = setup.start();
-    let folder = tempfile::tempdir().unwrap();
-    let photo = Random::new(17).bytes(4 * 1024 * 1024);
-    fs::write(folder.path().join("photo.jpg"), &photo).unwrap();
-    let (put_url, get_url) = slot(&setup, &server, photo.len());
-    let (line, connections) = breaking_line(server.address, photo.len() / 2);
-    let put_url = put_url.replace(&server.address.to_string(), &line.to_string());
+    let client = Client::javascript(&photo());
+    client.survives_a_broken_connection(&photo());
+    client.reports_a_refusal();
+}
 
-    let [upload] = blocks("In JavaScript", "js").try_into().expect("one block");
-    // What a browser has and Node has not: the event that the network is back.
-    let script = format!(
-        "globalThis.addEventListener ??= () => {{}};\n{upload}\n\
-         const file = await (await import('node:fs')).openAsBlob('photo.jpg', {{ type: 'image/jpeg' }});\n\
-         console.log(await upload('{put_url}', file));\n"
-    );
-    fs::write(folder.path().join("upload.mjs"), script).unwrap();
-    let output = run("node", folder.path(), &["--no-warnings", "upload.mjs"]);
-    let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{told}\n{errors}");
-    is_there(&server, &get_url, &photo);
-    assert!(connections.load(Ordering::SeqCst) > 1, "the line broke");
-    let session =
-        site::ask(server.address, "GET", "/session", &[("X-Session-ID", told.trim())], b"").expect(200);
-    let session: Value = serde_json::from_slice(&session.body).unwrap();
-    assert_eq!(session["uploads"].as_array().unwrap().len(), 1, "one session from the beginning: {session}");
-    assert_eq!(session["refreshes_used"], 0, "its token was good all the time: {session}");
+#[test]
+fn the_javascript_uploads_an_empty_file() {
+    Client::javascript(b"").uploads_an_empty_file();
+}
+
+#[test]
+fn the_kotlin_goes_on_behind_a_broken_connection_and_uploads_an_empty_file() {
+    let client = Client::kotlin(&photo());
+    client.survives_a_broken_connection(&photo());
+    client.reports_a_refusal();
+    fs::write(client.folder.path().join("photo.jpg"), b"").unwrap();
+    client.uploads_an_empty_file();
 }
