@@ -248,8 +248,10 @@ pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
     let cleaner = keeper
         .clone()
         .map(|keeper| tokio::spawn(survival::clean(keeper, config.session.cleanup_interval.duration())));
-    let stopping =
-        tokio::spawn(stop_on_signal(handle, closing, engine.clone(), config.server.drain_timeout.duration()));
+    let signals = Signals::listen()
+        .map_err(|source| ServeError::System { doing: "listening for SIGTERM and SIGINT", source })?;
+    let drain = config.server.drain_timeout.duration();
+    let stopping = tokio::spawn(stop_on_signal(signals, handle, closing, engine.clone(), drain));
     let reloading = reload::watch(loaded, secrets, Arc::clone(&house), log.clone(), house.audit.clone())
         .map_err(|source| ServeError::System { doing: "listening for SIGHUP", source })?;
     announce(config, address, figures.as_ref().map(|(address, _)| *address), &SystemClock);
@@ -315,22 +317,38 @@ fn public_server(config: &Config, listener: tokio::net::TcpListener) -> Server<T
     server.fuse_config(FuseConfig::default().with_http1_header_timeout(header_timeout))
 }
 
+/// The signals that stop the server. Listened for before it says that it is ready: from then on none may kill it.
+struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: unix::signal(unix::SignalKind::terminate())?,
+            interrupt: unix::signal(unix::SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// First signal: no new connections, running requests get `drain` to end, then they are cut and kept. Second
 /// signal: out at once.
-async fn stop_on_signal(handle: ServerHandle, listener: Socket, engine: Engine, drain: Duration) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (unix::signal(unix::SignalKind::terminate()), unix::signal(unix::SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be listened for; only SIGKILL ends this server");
-        return;
-    };
-    let mut next = async || {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    next().await;
+async fn stop_on_signal(
+    mut signals: Signals,
+    handle: ServerHandle,
+    listener: Socket,
+    engine: Engine,
+    drain: Duration,
+) {
+    signals.next().await;
     tracing::info!(
         writers = engine.writers(),
         seconds = drain.as_secs(),
@@ -346,13 +364,13 @@ async fn stop_on_signal(handle: ServerHandle, listener: Socket, engine: Engine, 
     drop(listener);
     tokio::select! {
         () = tokio::time::sleep(drain) => engine.cut(),
-        () = next() => {
+        () = signals.next() => {
             tracing::warn!("second signal: ending at once; bytes since the last checkpoint are lost");
             #[allow(clippy::exit, reason = "the operator asked for it twice")]
             std::process::exit(1);
         }
     }
-    next().await;
+    signals.next().await;
     #[allow(clippy::exit, reason = "the operator asked for it twice")]
     std::process::exit(1);
 }

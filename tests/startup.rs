@@ -101,3 +101,66 @@ fn the_token_of_the_example_is_not_printed_where_nobody_types() {
     assert!(rest.contains("plimsoll slot FILE"), "{rest}");
     assert!(!rest.contains("token=") && !log.contains("token="), "{rest}\n{log}");
 }
+
+const README: &str = include_str!("../README.md");
+
+/// The indented blocks of README.
+fn blocks() -> Vec<String> {
+    let mut blocks = vec![String::new()];
+    for line in README.lines() {
+        match line.strip_prefix("    ") {
+            Some(code) => *blocks.last_mut().unwrap() += &format!("{code}\n"),
+            None if line.is_empty() && !blocks.last().unwrap().is_empty() => {
+                *blocks.last_mut().unwrap() += "\n"
+            }
+            None => blocks.push(String::new()),
+        }
+    }
+    blocks.retain(|block| !block.trim().is_empty());
+    blocks
+}
+
+#[test]
+fn every_command_of_the_readme_works_beside_a_server_on_defaults() {
+    let setup = Setup::new().key("SERVER__PUBLIC_URL", "http://127.0.0.1:8080").without("SLOTS__SECRET");
+    let server = setup.start();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("photo.jpg"), "a photo").unwrap();
+    let mut ran = 0;
+    for line in blocks().iter().flat_map(|block| block.lines()).filter(|line| line.starts_with("plimsoll ")) {
+        let (arguments, _) = line.split_once('#').unwrap_or((line, ""));
+        let arguments = arguments.strip_prefix("plimsoll").unwrap();
+        let mut shell = Command::new("bash");
+        shell.env_clear().current_dir(folder.path());
+        shell.envs(setup.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let program = env!("CARGO_BIN_EXE_plimsoll");
+        let Output { status, stdout, stderr } =
+            shell.args(["-euc", &format!("'{program}'{arguments}")]).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        assert!(status.success(), "{line}\n{out}\n{err}");
+        ran += 1;
+    }
+    assert!(ran >= 6, "only {ran} commands were found");
+    let written = fs::read_to_string(folder.path().join("plimsoll.toml")).unwrap();
+    assert!(written.contains("[server]"), "`plimsoll config > plimsoll.toml` wrote {written}");
+    drop(server);
+}
+
+#[test]
+fn every_configuration_of_the_readme_is_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let secrets = folder.path().join("secrets");
+    fs::write(&secrets, "a secret of more than sixteen bytes\n").unwrap();
+    fs::set_permissions(&secrets, fs::Permissions::from_mode(0o600)).unwrap();
+    let ours = |block: &&String| block.contains("[server]\n") || block.contains("[session]\n");
+    let pages: Vec<String> = blocks().iter().filter(ours).cloned().collect();
+    assert_eq!(pages.len(), 2, "{pages:?}");
+    for page in pages {
+        let file = folder.path().join("plimsoll.toml");
+        fs::write(&file, page.replace("/etc/plimsoll/slot-secrets", &secrets.display().to_string())).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+        command.env_clear().args(["check", "--config-only", "--config"]).arg(&file);
+        let checked = command.output().unwrap();
+        assert!(checked.status.success(), "{page}\n{}", String::from_utf8_lossy(&checked.stderr));
+    }
+}
