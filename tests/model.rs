@@ -115,6 +115,8 @@ fn fault() -> impl Strategy<Value = Command> {
         Just(FaultPoint::LedgerBefore),
         Just(FaultPoint::LedgerAfter),
         Just(FaultPoint::LedgerAfter),
+        Just(FaultPoint::LedgerDown),
+        Just(FaultPoint::LedgerLimbo),
     ];
     (point, 0u32..5).prop_map(|(point, after)| Command::Plant { point, after })
 }

@@ -152,6 +152,10 @@ impl Refusal {
         if let Self::Busy { retry_after } = self {
             return Some(*retry_after);
         }
+        // [ENG-43] Room comes back when something is removed, which takes a while.
+        if matches!(self, Self::StorageFull) {
+            return Some(Duration::from_secs(60));
+        }
         // A restarted server is up again in seconds.
         matches!(self, Self::Stopping { .. }).then_some(Duration::from_secs(5))
     }

@@ -86,7 +86,7 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// Which of these blobs belong to a row that is not gone.
     async fn referenced(&self, blobs: &[BlobKey]) -> Result<Vec<BlobKey>, Fault>;
 
-    /// Answers when the ledger can be read; for `/readyz`.
+    /// Answers when the ledger can be read and written; for `/readyz`.
     async fn ping(&self) -> Result<(), Fault>;
 
     /// Finish what is queued and close the files.

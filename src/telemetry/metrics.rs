@@ -28,6 +28,8 @@ pub struct Metrics {
     upload_size: HistogramVec,
     commit_duration: Histogram,
     commit_batch: Histogram,
+    failed_commits: IntCounter,
+    ledger_writable: IntGauge,
     sync_duration: Histogram,
     takeover_duration: Histogram,
     writers: IntGauge,
@@ -153,6 +155,14 @@ impl Metrics {
                 "ledger_commit_batch_size",
                 "Operations that one ledger transaction committed together.",
                 &BATCH_SIZES,
+            )?,
+            failed_commits: make.counter(
+                "ledger_failed_transactions_total",
+                "Transactions of the ledger that failed; each closes a connection, and none acknowledges anything.",
+            )?,
+            ledger_writable: make.gauge(
+                "ledger_writable",
+                "1 while the ledger takes changes, 0 while every change is refused.",
             )?,
             sync_duration: make.histogram(
                 "sync_duration_seconds",
@@ -303,6 +313,16 @@ impl Metrics {
         self.buffered.add(delta);
     }
 
+    /// A transaction of the ledger failed.
+    pub fn commit_failed(&self) {
+        self.failed_commits.inc();
+    }
+
+    /// Whether the ledger takes changes.
+    pub fn ledger_writable(&self, is_writable: bool) {
+        self.ledger_writable.set(i64::from(is_writable));
+    }
+
     /// A part of the server failed.
     pub fn fault(&self, component: &'static str) {
         self.faults.with_label_values(&[component]).inc();
@@ -442,6 +462,8 @@ mod tests {
         metrics.refused("xep0363", "too-large");
         metrics.commit(Duration::from_micros(300));
         metrics.commit_batch(3);
+        metrics.commit_failed();
+        metrics.ledger_writable(true);
         metrics.sync(Duration::from_millis(4));
         metrics.takeover(Duration::from_millis(2));
         metrics.writers_delta(5);
@@ -482,6 +504,8 @@ mod tests {
             r#"plimsoll_upload_size_bytes_sum{dialect="xep0363"} 5000000"#,
             "plimsoll_ledger_commit_duration_seconds_count 1",
             "plimsoll_ledger_commit_batch_size_sum 3",
+            "plimsoll_ledger_failed_transactions_total 1",
+            "plimsoll_ledger_writable 1",
             "plimsoll_sync_duration_seconds_sum 0.004",
             "plimsoll_takeover_duration_seconds_sum 0.002",
             "plimsoll_open_writers 3",

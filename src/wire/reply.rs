@@ -122,19 +122,24 @@ impl Reply {
     #[must_use]
     pub fn fault(fault: &Fault) -> Self {
         let status = match fault.component {
-            // What they hold is elsewhere and will be back.
-            Component::Sessions | Component::Abuse => StatusCode::SERVICE_UNAVAILABLE,
             Component::Ledger | Component::Blobs | Component::Leases if fault.full => {
                 StatusCode::INSUFFICIENT_STORAGE
             }
-            Component::Ledger | Component::Blobs | Component::Leases => StatusCode::INTERNAL_SERVER_ERROR,
+            // What they hold is elsewhere and will be back. [ENG-43] A ledger that takes no changes opens its file anew.
+            Component::Sessions | Component::Abuse | Component::Ledger => StatusCode::SERVICE_UNAVAILABLE,
+            Component::Blobs | Component::Leases => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let reply = Self::problem(
             status,
             "fault",
             "The server failed to carry out the request. What it acknowledged is safe; try again.",
         );
-        if status == StatusCode::SERVICE_UNAVAILABLE { reply.with(header::RETRY_AFTER, 2) } else { reply }
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => reply.with(header::RETRY_AFTER, 2),
+            // Room comes back when files are removed, which takes somebody a while.
+            StatusCode::INSUFFICIENT_STORAGE => reply.with(header::RETRY_AFTER, 60),
+            _ => reply,
+        }
     }
 
     /// Write it into salvo's response.

@@ -13,6 +13,7 @@
     reason = "sizes of test files are far below the width of any integer here"
 )]
 
+pub(crate) mod disk;
 pub(crate) mod http;
 pub(crate) mod redis;
 pub(crate) mod server;

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     house::{BodyPick, Command, House, LengthPick, Request, Send, StartPick, Step},
     sim::{
-        Delays, FaultPoint, Style, World,
+        DOWN_FOR, Delays, FaultPoint, Style, World,
         blobs::SimBlobs,
         client::{Fin, Promise},
         ledger::MemoryLedger,
@@ -119,6 +119,38 @@ fn a_blob_whose_commit_is_in_doubt_is_kept() {
     let whole = open(0, StartPick::Whole, BodyPick::Rest, send(&[], true, Some(Fin::End)));
     let tally = play(1, &[then(Command::Plant { point: FaultPoint::LedgerAfter, after: 0 }), whole]);
     assert_eq!(tally.get("fault"), Some(&1));
+}
+
+// [ENG-18] [ENG-40]
+#[test]
+fn a_failed_commit_that_a_crash_brings_back_names_bytes_that_are_there() {
+    for after in 0..3 {
+        for back in [StartPick::Whole, StartPick::Right] {
+            let tally = play(
+                1,
+                &[
+                    open(0, StartPick::Whole, BodyPick::Rest, send(&[3], false, Some(Fin::Break))),
+                    then(Command::Plant { point: FaultPoint::LedgerLimbo, after }),
+                    open(0, back, BodyPick::Rest, send(&[5], true, Some(Fin::End))),
+                    then(Command::Crash(after.into())),
+                    head(false),
+                    open(0, StartPick::Right, BodyPick::Rest, send(&[], true, Some(Fin::End))),
+                ],
+            );
+            assert_eq!(tally.contains_key("fault"), after < 2, "{after} {tally:?}");
+        }
+    }
+}
+
+// [ENG-40]
+#[test]
+fn while_the_ledger_takes_no_change_nothing_is_acknowledged_and_later_all_goes_on() {
+    let whole = || open(0, StartPick::Whole, BodyPick::Rest, send(&[], true, Some(Fin::End)));
+    let mut steps = vec![then(Command::Plant { point: FaultPoint::LedgerDown, after: 0 })];
+    steps.extend((0..8).map(|_| whole()));
+    let tally = play(1, &steps);
+    assert_eq!(tally.get("fault"), Some(&(1 + u64::from(DOWN_FOR))));
+    assert_eq!(tally.get("complete-now"), Some(&1), "{tally:?}");
 }
 
 // [ENG-1] [ENG-21]

@@ -748,6 +748,7 @@ impl House {
         let mut st = self.world.state();
         st.closed = false;
         st.faults.clear();
+        st.down = 0;
         drop(st);
         let nodes = self.nodes.len();
         self.nodes.clear();
@@ -767,6 +768,7 @@ impl House {
             }
         }
         self.world.state().faults.clear();
+        self.world.state().down = 0;
         self.sweep_orphans();
         for index in 0..LENGTHS.len() {
             self.get(&name(index), 0, 0, u8::MAX);

@@ -13,6 +13,8 @@
 //! Rejected too: a query for each look-up. Every query is two changes of thread, since sqlx keeps each connection on
 //! a thread of its own.
 
+mod commit;
+mod failure;
 mod lookups;
 mod rows;
 mod sessions;
@@ -31,6 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::sessions::SqliteSessions;
 use self::{
+    commit::Committer,
     lookups::{Lookup, answer_lookups},
     rows::{kind_word, parts_text, phase_word, upload},
     statements::Statement,
@@ -88,10 +91,12 @@ impl SqliteLedger {
         MIGRATIONS.run(&mut writer).await.map_err(|e| fault("migrating the ledger", e))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
-            .connect_with(options.read_only(true))
+            .connect_with(options.clone().read_only(true))
             .await
             .map_err(|e| fault("opening the ledger for reading", e))?;
-        let writer = Writer::start(writer, metrics);
+        let again = options.clone().synchronous(SqliteSynchronous::Full);
+        let committer = Committer::new(again, writer, Arc::clone(&metrics));
+        let writer = Writer::start(committer, metrics);
         let (lookups, asked) = mpsc::channel(QUEUE);
         tokio::spawn(answer_lookups(readers.clone(), asked));
         Ok(Self { lookups, writer, readers })
@@ -250,7 +255,7 @@ impl Ledger for SqliteLedger {
             .fetch_optional(&self.readers)
             .await
             .map_err(|e| fault("asking the ledger", e))?;
-        Ok(())
+        self.writer.probe().await
     }
 
     async fn close(&self) {

@@ -15,6 +15,7 @@ pub(super) enum Statement {
     CleanSession,
     Bind,
     CleanBinding,
+    Probe,
 }
 
 /// What a change is a change of. Its key is the table's primary key.
@@ -23,10 +24,14 @@ pub(super) enum Table {
     Uploads,
     Sessions,
     Bindings,
+    Identity,
 }
 
 impl Statement {
-    pub(super) const ALL: [Self; 10] = [
+    /// The key, and the row, of [`Statement::Probe`].
+    pub(super) const PROBE_KEY: &str = "1";
+
+    pub(super) const ALL: [Self; 11] = [
         Self::Record,
         Self::Fence,
         Self::Advance,
@@ -37,6 +42,7 @@ impl Statement {
         Self::CleanSession,
         Self::Bind,
         Self::CleanBinding,
+        Self::Probe,
     ];
 
     pub(super) const fn table(self) -> Table {
@@ -46,14 +52,39 @@ impl Statement {
                 Table::Sessions
             }
             Self::Bind | Self::CleanBinding => Table::Bindings,
+            Self::Probe => Table::Identity,
         }
     }
 
     /// Whom a failed change is a fault of.
     pub(super) const fn component(self) -> Component {
         match self.table() {
-            Table::Uploads => Component::Ledger,
+            Table::Uploads | Table::Identity => Component::Ledger,
             Table::Sessions | Table::Bindings => Component::Sessions,
+        }
+    }
+
+    /// [ENG-41] A query that tells whether the transaction of a change that took effect in it is committed; `?1` is the
+    /// change's row. NULL, or no query: the row cannot tell. Sound because an upload's generation only grows and its
+    /// phase only advances.
+    pub(super) const fn evidence(self) -> Option<&'static str> {
+        match self {
+            Self::Record => Some("SELECT EXISTS (SELECT 1 FROM uploads WHERE name = ?1 ->> 'name')"),
+            Self::Fence | Self::Bury => Some(
+                "SELECT EXISTS (SELECT 1 FROM uploads
+                     WHERE name = ?1 ->> 'name' AND generation > ?1 ->> 'generation')",
+            ),
+            Self::Advance => Some(
+                "SELECT CASE WHEN ?1 ->> 'phase' <> 'receiving' THEN EXISTS (SELECT 1 FROM uploads
+                     WHERE name = ?1 ->> 'name' AND phase <> 'receiving') END",
+            ),
+            Self::RecordSession
+            | Self::ReplaceSession
+            | Self::RemoveSession
+            | Self::CleanSession
+            | Self::Bind
+            | Self::CleanBinding
+            | Self::Probe => None,
         }
     }
 
@@ -137,6 +168,10 @@ impl Statement {
             }
             Self::CleanBinding => {
                 r"DELETE FROM bindings WHERE token IN (SELECT value FROM json_each(?1)) RETURNING token"
+            }
+            Self::Probe => {
+                r"UPDATE identity SET probes = probes + 1 WHERE one IN (SELECT value FROM json_each(?1))
+                  RETURNING CAST(one AS TEXT)"
             }
         }
     }

@@ -1,28 +1,48 @@
 //! The one writer of the file: a queue, and a task that commits all that is queued in one transaction.
 
 use std::{
-    collections::HashSet,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use sqlx::{Connection, SqliteConnection};
+use futures_util::FutureExt;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 
-use super::{BATCH, QUEUE, statements::Statement};
-use crate::{fault::Fault, telemetry::Metrics};
+use super::{BATCH, QUEUE, commit::Committer, statements::Statement};
+use crate::{
+    fault::{Component, Fault},
+    telemetry::Metrics,
+};
+
+/// A commit of this age still proves that the file can be written.
+const PROOF_MAX_AGE: Duration = Duration::from_secs(1);
+/// A file that does not take a write for this long is not ready.
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
-struct Change {
-    kind: Statement,
+pub(super) struct Change {
+    pub(super) kind: Statement,
     /// The primary key of the row.
-    key: String,
+    pub(super) key: String,
     /// What the statement reads of it, in JSON.
-    row: String,
+    pub(super) row: String,
     answer: oneshot::Sender<Result<bool, Fault>>,
+}
+
+impl Change {
+    /// A change, and where its answer will come from.
+    pub(super) fn new(
+        kind: Statement,
+        key: &str,
+        row: String,
+    ) -> (Self, oneshot::Receiver<Result<bool, Fault>>) {
+        let (answer, answered) = oneshot::channel();
+        (Self { kind, key: key.to_owned(), row, answer }, answered)
+    }
 }
 
 /// The writer's queue. Its copies lead to the same task.
@@ -30,24 +50,49 @@ struct Change {
 pub(super) struct Writer {
     queue: Arc<Mutex<Option<mpsc::Sender<Change>>>>,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
+    /// When something was last committed; `None` after a failure.
+    committed: Arc<Mutex<Option<Instant>>>,
+    /// One probe at a time.
+    probing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Writer {
-    /// Start the task that owns `db`.
-    pub(super) fn start(db: SqliteConnection, metrics: Arc<Metrics>) -> Self {
+    /// Start the task that owns the connection.
+    pub(super) fn start(committer: Committer, metrics: Arc<Metrics>) -> Self {
         let (queue, changes) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(write_changes(db, changes, metrics));
-        Self { queue: Arc::new(Mutex::new(Some(queue))), task: Arc::new(Mutex::new(Some(task))) }
+        let committed = Arc::default();
+        let task = tokio::spawn(write_changes(committer, changes, metrics, Arc::clone(&committed)));
+        Self {
+            queue: Arc::new(Mutex::new(Some(queue))),
+            task: Arc::new(Mutex::new(Some(task))),
+            committed,
+            probing: Arc::default(),
+        }
     }
 
     /// Commit a change; whether it took effect.
     pub(super) async fn change(&self, kind: Statement, key: &str, row: String) -> Result<bool, Fault> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (answer, answered) = oneshot::channel();
-        let change = Change { kind, key: key.to_owned(), row, answer };
+        let (change, answered) = Change::new(kind, key, row);
         let closed = || Fault::new(kind.component(), "changing the ledger", "it is closed");
         queue.ok_or_else(closed)?.send(change).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
+    }
+
+    /// [ENG-42] whether the file can be written: a write, unless one has just been committed
+    pub(super) async fn probe(&self) -> Result<(), Fault> {
+        let write = async {
+            let _alone = self.probing.lock().await;
+            let last = *self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_some_and(|at| at.elapsed() < PROOF_MAX_AGE) {
+                return Ok(());
+            }
+            self.change(Statement::Probe, Statement::PROBE_KEY, Statement::PROBE_KEY.to_owned()).await?;
+            Ok(())
+        };
+        tokio::time::timeout(PROBE_PATIENCE, write).await.unwrap_or_else(|_| {
+            Err(Fault::new(Component::Ledger, "writing to the ledger", "it does not answer in time"))
+        })
     }
 
     /// Take no more changes, and return the task, which ends once it has committed the queued ones.
@@ -57,76 +102,37 @@ impl Writer {
     }
 }
 
-async fn write_changes(mut db: SqliteConnection, mut changes: mpsc::Receiver<Change>, metrics: Arc<Metrics>) {
+async fn write_changes(
+    mut committer: Committer,
+    mut changes: mpsc::Receiver<Change>,
+    metrics: Arc<Metrics>,
+    committed: Arc<Mutex<Option<Instant>>>,
+) {
     let mut queued = Vec::with_capacity(BATCH);
     while changes.recv_many(&mut queued, BATCH).await > 0 {
         let began = Instant::now();
         metrics.commit_batch(queued.len());
-        match commit(&mut db, &queued).await {
-            Ok(changed) => {
-                metrics.commit(began.elapsed());
-                for (change, took_effect) in queued.drain(..).zip(changed) {
-                    // A caller that went away has no use for the answer; the change is committed all the same.
-                    let _ = change.answer.send(Ok(took_effect));
-                }
-            }
-            // One bad change must not fail its neighbours: each is tried again on its own.
-            Err(cause) => {
-                tracing::warn!(%cause, changes = queued.len(), "a batch failed; committing its changes one by one");
-                for change in queued.drain(..) {
-                    let result = commit(&mut db, std::slice::from_ref(&change)).await;
-                    let component = change.kind.component();
-                    let took_effect = result
-                        .map(|changed| changed.first().copied().unwrap_or(false))
-                        .map_err(|cause| Fault::new(component, "committing a change", cause));
-                    let _ = change.answer.send(took_effect);
-                }
-            }
-        }
-    }
-    if let Err(cause) = db.close().await {
-        tracing::error!(%cause, "closing the ledger");
-    }
-}
-
-/// Commit a batch; says of each change, in order, whether it took effect.
-///
-/// Changes of the same row are kept apart in rounds, since one statement may touch a row only once.
-async fn commit(db: &mut SqliteConnection, queued: &[Change]) -> Result<Vec<bool>, sqlx::Error> {
-    let mut took_effect = vec![false; queued.len()];
-    let mut transaction = db.begin().await?;
-    let mut waiting: Vec<usize> = (0..queued.len()).collect();
-    while !waiting.is_empty() {
-        let mut touched = HashSet::new();
-        let (round, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|i| {
-            queued.get(*i).is_some_and(|change| touched.insert((change.kind.table(), &change.key)))
+        let answers = AssertUnwindSafe(committer.commit(&queued)).catch_unwind().await;
+        // The connection that a panicking batch had taken is closed, and the next batch opens another.
+        let answers = answers.unwrap_or_else(|_| {
+            tracing::error!("the ledger's writer panicked; its batch is in doubt");
+            Vec::new()
         });
-        for kind in Statement::ALL {
-            let rows: Vec<&str> = round
-                .iter()
-                .filter_map(|i| queued.get(*i))
-                .filter(|c| c.kind == kind)
-                .map(|c| c.row.as_str())
-                .collect();
-            if rows.is_empty() {
-                continue;
-            }
-            let changed: HashSet<String> = sqlx::query_scalar(kind.sql())
-                .bind(format!("[{}]", rows.join(",")))
-                .fetch_all(&mut *transaction)
-                .await?
-                .into_iter()
-                .collect();
-            for i in &round {
-                if let (Some(change), Some(took_effect)) = (queued.get(*i), took_effect.get_mut(*i))
-                    && change.kind == kind
-                {
-                    *took_effect = changed.contains(&change.key);
-                }
-            }
+        if answers.iter().any(Result::is_ok) {
+            metrics.commit(began.elapsed());
         }
-        waiting = later;
+        let is_well = !answers.is_empty() && answers.iter().all(Result::is_ok);
+        *committed.lock().unwrap_or_else(PoisonError::into_inner) = is_well.then(Instant::now);
+        let mut answers = answers.into_iter();
+        for change in queued.drain(..) {
+            let component = change.kind.component();
+            let answer = match answers.next() {
+                Some(answer) => answer.map_err(|failure| failure.fault(component, "committing a change")),
+                None => Err(Fault::new(component, "committing a change", "the writer panicked")),
+            };
+            // A caller that went away has no use for the answer; the change is committed nevertheless.
+            let _ = change.answer.send(answer);
+        }
     }
-    transaction.commit().await?;
-    Ok(took_effect)
+    committer.close().await;
 }

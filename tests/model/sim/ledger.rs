@@ -10,7 +10,7 @@ use plimsoll::{
     upload::{BlobKey, Generation, Gone, Kind, Name, Offset, Phase, Upload},
 };
 
-use super::{FaultPoint, State, World, pause, witness};
+use super::{DOWN_FOR, FaultPoint, State, World, pause, witness};
 
 #[derive(Clone, Debug)]
 pub struct MemoryLedger(pub Arc<World>);
@@ -45,6 +45,16 @@ impl MemoryLedger {
             if st.closed {
                 return Err(fault("it is closed"));
             }
+            st.limbo = None;
+            if st.down > 0 {
+                st.down -= 1;
+                st.fired += 1;
+                return Err(fault("planted, the ledger is down"));
+            }
+            if st.trips(FaultPoint::LedgerDown) {
+                st.down = DOWN_FOR;
+                return Err(fault("planted, the ledger goes down"));
+            }
             if st.trips(FaultPoint::LedgerBefore) {
                 return Err(fault("planted, before the change"));
             }
@@ -53,6 +63,10 @@ impl MemoryLedger {
                 None => Swap::Fenced,
                 Some(after) => {
                     admissible(&after)?;
+                    if st.trips(FaultPoint::LedgerLimbo) {
+                        st.limbo = Some((before, after));
+                        return Err(fault("planted, between the write and the sync of the change"));
+                    }
                     witness::observe(&mut st, before.as_ref(), &after);
                     st.rows.insert(name.clone(), after);
                     if st.trips(FaultPoint::LedgerAfter) {
@@ -73,6 +87,8 @@ impl MemoryLedger {
         if st.closed {
             return Err(fault("it is closed"));
         }
+        // The connection that failed was opened anew, and proved by a commit that overwrote what the failed one left.
+        st.limbo = None;
         if st.trips(FaultPoint::LedgerRead) {
             return Err(fault("planted, while reading"));
         }

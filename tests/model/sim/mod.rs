@@ -44,7 +44,15 @@ pub enum FaultPoint {
     LedgerBefore,
     /// The change takes effect, and the caller learns of a failure all the same.
     LedgerAfter,
+    /// This change and the next ones do not take effect: the file cannot be written for a while.
+    LedgerDown,
+    /// The change does not take effect, unless the power goes before the next use of the ledger: its sync failed, and
+    /// what it wrote lies where a crash may find it.
+    LedgerLimbo,
 }
+
+/// Changes that fail once the ledger is down.
+pub const DOWN_FOR: u32 = 4;
 
 /// How long things take.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,6 +96,10 @@ pub struct State {
     /// Deleted since the last crash: the folder was not synced, so they may come back.
     pub unlinked: Vec<(String, File)>,
     pub rows: BTreeMap<Name, Upload>,
+    /// The row that a crash would bring, and what it would take the place of.
+    pub limbo: Option<(Option<Upload>, Upload)>,
+    /// Changes that are still to fail.
+    pub down: u32,
     pub closed: bool,
     pub clients: Vec<Client>,
     pub log: Vec<Entry>,
@@ -160,6 +172,8 @@ impl World {
             files: BTreeMap::new(),
             unlinked: Vec::new(),
             rows: BTreeMap::new(),
+            limbo: None,
+            down: 0,
             closed: false,
             clients: Vec::new(),
             log: Vec::new(),
@@ -183,7 +197,12 @@ impl World {
         let mut dice = Dice(seed);
         let mut st = self.state();
         st.faults.clear();
+        st.down = 0;
         st.closed = false;
+        if let Some((before, after)) = st.limbo.take() {
+            witness::observe(&mut st, before.as_ref(), &after);
+            st.rows.insert(after.name.clone(), after);
+        }
         let unlinked = std::mem::take(&mut st.unlinked);
         for (key, file) in unlinked {
             if dice.roll(4) == 0 {

@@ -1,0 +1,78 @@
+//! Why the file could not be written, as far as it matters for what is done next.
+
+use crate::fault::{Component, Fault};
+
+/// Primary result codes of SQLite: <https://www.sqlite.org/rescode.html>
+const ERROR: i32 = 1;
+const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
+const FULL: i32 = 13;
+const TOO_BIG: i32 = 18;
+const CONSTRAINT: i32 = 19;
+const MISMATCH: i32 = 20;
+const RANGE: i32 = 25;
+/// The extended codes for a -shm file that could not be made or enlarged.
+const SHM: [i32; 2] = [10 | (18 << 8), 10 | (19 << 8)];
+
+/// The kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The schema refuses a change; others of its batch may do well without it.
+    Change,
+    /// The disk has no room.
+    Full,
+    /// Another process holds the file's lock.
+    Busy,
+    /// Anything else: the disk, the file, or SQLite itself.
+    Broken,
+}
+
+/// A failed write.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{cause}")]
+pub(super) struct Failure {
+    kind: Kind,
+    cause: String,
+}
+
+impl Failure {
+    /// A failure that SQLite did not report.
+    pub(super) fn broken(cause: impl ToString) -> Self {
+        Self { kind: Kind::Broken, cause: cause.to_string() }
+    }
+
+    /// Whether the changes of the batch are to be tried one by one.
+    pub(super) fn is_of_a_change(&self) -> bool {
+        self.kind == Kind::Change
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.kind == Kind::Full
+    }
+
+    /// Whether the same batch may be committed by another connection right now.
+    pub(super) fn is_worth_another_try(&self) -> bool {
+        matches!(self.kind, Kind::Full | Kind::Broken)
+    }
+
+    pub(super) fn fault(&self, component: Component, doing: &'static str) -> Fault {
+        Fault { full: self.is_full(), ..Fault::new(component, doing, &self.cause) }
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(|e| e.code()?.parse::<i32>().ok());
+        let kind = match code {
+            Some(code) if SHM.contains(&code) => Kind::Full,
+            Some(code) => match code & 0xff {
+                FULL => Kind::Full,
+                BUSY | LOCKED => Kind::Busy,
+                ERROR | TOO_BIG | CONSTRAINT | MISMATCH | RANGE => Kind::Change,
+                _ => Kind::Broken,
+            },
+            None => Kind::Broken,
+        };
+        Self { kind, cause: error.to_string() }
+    }
+}

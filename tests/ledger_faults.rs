@@ -1,0 +1,132 @@
+//! What the server says and keeps while its ledger cannot be written, and afterwards.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at what it does not expect"
+)]
+
+mod common;
+
+use common::{
+    disk::SmallDisk,
+    eventually,
+    server::{Server, Setup},
+    slots::Slot,
+};
+
+const BODY: &[u8] = b"hello";
+
+/// A server whose ledger lies on a small disk of its own.
+fn setup(disk: &SmallDisk) -> Setup {
+    Setup::new().with_metrics().key("LEDGER__URL", format!("sqlite:{}/ledger.db", disk.path().display()))
+}
+
+fn put(server: &Server, slot: &Slot) -> u16 {
+    let mut conn = server.connect();
+    conn.put(slot).unwrap();
+    // A server that refuses at once may not read it.
+    let _ = conn.send(BODY);
+    conn.answer().unwrap().status
+}
+
+fn get(server: &Server, path: &str) -> u16 {
+    let answer = server.connect().get(path).unwrap();
+    assert!(answer.status != 200 || !path.starts_with("/upload") || answer.body == BODY, "{answer:?}");
+    answer.status
+}
+
+fn slots(prefix: &str, count: usize) -> Vec<Slot> {
+    (0..count).map(|n| Slot::new(&format!("{prefix}{n}/file.txt"), BODY.len() as u64)).collect()
+}
+
+/// Put them all; those that were acknowledged.
+fn acknowledged(server: &Server, slots: Vec<Slot>) -> Vec<Slot> {
+    slots.into_iter().filter(|slot| put(server, slot) == 201).collect()
+}
+
+fn all_are_there(server: &Server, slots: &[Slot]) {
+    for slot in slots {
+        assert_eq!(get(server, &slot.path), 200, "{} was acknowledged", slot.path);
+    }
+}
+
+// [ENG-40] [ENG-42]
+#[test]
+fn what_was_acknowledged_around_a_full_disk_of_the_ledger_is_there_after_a_kill() {
+    let disk = SmallDisk::new("24m");
+    let server = setup(&disk).start();
+    let mut kept = acknowledged(&server, slots("before", 3));
+    assert_eq!(kept.len(), 3);
+    assert_eq!(get(&server, "/readyz"), 200);
+
+    disk.fill();
+    let mut refused = 0;
+    let mut filled = slots("full", 400).into_iter();
+    while refused < 20 {
+        let slot = filled.next().expect("a full disk refuses");
+        match put(&server, &slot) {
+            201 => {
+                assert_eq!(refused, 0, "room came out of nothing");
+                kept.push(slot);
+                disk.fill();
+            }
+            // [ENG-43]
+            507 => refused += 1,
+            status => panic!("a full disk is answered {status}"),
+        }
+    }
+    all_are_there(&server, &kept);
+    assert_eq!(get(&server, "/readyz"), 503, "a ledger that takes no change is not ready");
+    assert!(server.metric("plimsoll_ledger_failed_transactions_total") > 0.0);
+
+    disk.free();
+    eventually("the server heals without a restart", || get(&server, "/readyz") == 200);
+    let more = acknowledged(&server, slots("after", 20));
+    assert_eq!(more.len(), 20);
+    kept.extend(more);
+    all_are_there(&server, &kept);
+
+    let server = server.kill().start();
+    all_are_there(&server, &kept);
+    server.terminate();
+    let server = server.ended().1.start();
+    all_are_there(&server, &kept);
+}
+
+// [ENG-40]
+#[test]
+fn a_ledger_whose_file_was_taken_away_takes_no_change() {
+    let disk = SmallDisk::new("24m");
+    let server = setup(&disk).start();
+    assert_eq!(acknowledged(&server, slots("before", 3)).len(), 3);
+    // What fails first closes the connection; from then on the file is looked for by its name.
+    disk.fill();
+    let mut more = slots("full", 400).into_iter();
+    while put(&server, &more.next().expect("a full disk refuses")) == 201 {
+        disk.fill();
+    }
+    for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        std::fs::rename(disk.path().join(file), disk.path().join(format!("away-{file}"))).unwrap();
+    }
+    disk.free();
+    // It believes for a moment that the disk is still full.
+    let retried = Slot::new("retried/file.txt", BODY.len() as u64);
+    eventually("the retry finds no file", || put(&server, &retried) == 503);
+    assert_eq!(get(&server, "/readyz"), 503);
+    for slot in slots("gone", 5) {
+        assert_eq!(put(&server, &slot), 503);
+    }
+    assert!(
+        !disk.path().join("ledger.db").exists(),
+        "no empty ledger takes the place of the one that is away"
+    );
+    for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        std::fs::rename(disk.path().join(format!("away-{file}")), disk.path().join(file)).unwrap();
+    }
+    eventually("it is back", || get(&server, "/readyz") == 200);
+    let back = acknowledged(&server, slots("back", 5));
+    assert_eq!(back.len(), 5);
+    all_are_there(&server, &back);
+}
