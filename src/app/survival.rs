@@ -78,6 +78,7 @@ pub(super) fn bearer(config: &Config) -> auth::Rules {
     auth::Rules {
         bearer_lifetime_ms: millis(config.slots.bearer_lifetime),
         bearer_resilient_lifetime_ms: millis(config.slots.bearer_resilient_lifetime),
+        presigned_headers_in_query: config.slots.presigned_headers_in_query,
     }
 }
 

@@ -117,7 +117,7 @@ pub struct Grant {
     /// When the finished file may be deleted, where the token says so.
     pub retain_until_ms: Option<i64>,
     /// Set when the credential signs the file's name and not its whole path, and so fits other paths with the same last
-    /// segment: SHA-256 of the credential, in hex. The caller binds it to the first upload that it is used for, and
+    /// segment, or signs a path that two names may have: SHA-256 of the credential, in hex. The caller binds it to the first upload that it is used for, and
     /// refuses it for any other.
     pub fingerprint: Option<String>,
 }
@@ -154,12 +154,18 @@ pub struct Rules {
     pub bearer_lifetime_ms: i64,
     /// The same of layout 2, which signs both moments.
     pub bearer_resilient_lifetime_ms: i64,
+    /// Whether a presigned URL may sign length and type as parameters of its query instead of as headers.
+    pub presigned_headers_in_query: bool,
 }
 
 impl Default for Rules {
     /// The lifetimes that the module's proposal names.
     fn default() -> Self {
-        Self { bearer_lifetime_ms: 3_600_000, bearer_resilient_lifetime_ms: 86_400_000 }
+        Self {
+            bearer_lifetime_ms: 3_600_000,
+            bearer_resilient_lifetime_ms: 86_400_000,
+            presigned_headers_in_query: false,
+        }
     }
 }
 
@@ -209,7 +215,7 @@ pub fn authorize(
             }
         }
         Credential::Bearer { carrier, mac } => bearer::judge(keys, rules, presented, carrier, &mac),
-        Credential::SigV4 => sigv4::judge(keys, presented, now_ms),
+        Credential::SigV4 => sigv4::judge(keys, rules, presented, now_ms),
         Credential::V2(hex) => slot_token::verify_v2(keys, presented, &hex),
         Credential::V1(hex) => slot_token::verify_v1(keys, presented, &hex),
     }?;

@@ -12,15 +12,15 @@
 //! What was signed is always the one PUT of the complete file. A PATCH, a HEAD or a range goes on with that upload, so the
 //! method that is verified is PUT and the length the complete one, whatever the request itself is.
 
-use std::time::UNIX_EPOCH;
+use std::{borrow::Cow, time::UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_decode_str, percent_encode};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Carrier, Denied, Grant, Key, Keyring, LONGEST_CREDENTIAL, Presented, Scheme, decimal, last_segment,
-    malformed_query, slot_token,
+    Carrier, Denied, Grant, Key, Keyring, LONGEST_CREDENTIAL, Presented, Rules, Scheme, decimal,
+    last_segment, malformed_query, slot_token,
 };
 use crate::id;
 
@@ -49,19 +49,29 @@ pub(super) fn is_presented(query: &str) -> bool {
 }
 
 /// Judges everything but the expiry.
-pub(super) fn judge(keys: &Keyring, presented: &Presented<'_>, now_ms: i64) -> Result<Grant, Denied> {
+pub(super) fn judge(
+    keys: &Keyring,
+    rules: &Rules,
+    presented: &Presented<'_>,
+    now_ms: i64,
+) -> Result<Grant, Denied> {
     let query = presented.query.unwrap_or_default();
     if query.len() > LONGEST_CREDENTIAL {
         return Err(malformed_query("the presigned query is too long"));
     }
     let pairs = decoded(query);
-    let signed = Signed::read(&pairs)?;
+    let signed = Signed::read(&pairs, rules)?;
     // [AUT-63] the length is one of the signed headers
     let length = presented.length.ok_or(Denied::LengthRequired)?;
     let name = presented.name(Carrier::Query)?;
-    let content_type = signed
+    let Covered { content_type, fits_two_names } = signed
         .covers(keys, presented, &pairs, length)
         .ok_or(Denied::BadSignature { carrier: Carrier::Query })?;
+    // [AUT-121] the length in the query is signed with the rest of it
+    if let Some(size) = signed.size.filter(|size| *size != length) {
+        return Err(Denied::WrongSize { signed: size, claimed: length });
+    }
+    let content_type = content_type.or_else(|| signed.content_type.map(str::to_owned));
     // [AUT-67]
     if signed.date_ms.saturating_sub(SKEW_MS) > now_ms {
         return Err(Denied::NotYetValid { from_ms: signed.date_ms });
@@ -72,6 +82,7 @@ pub(super) fn judge(keys: &Keyring, presented: &Presented<'_>, now_ms: i64) -> R
         content_type,
         issued_at_ms: Some(signed.date_ms),
         expires_at_ms: Some(signed.expires_at_ms),
+        fingerprint: fits_two_names.then(|| id::hex(&Sha256::digest(signed.signature))),
         ..Grant::of(Scheme::SigV4)
     })
 }
@@ -103,12 +114,23 @@ struct Signed<'a> {
     scope: &'a str,
     /// Names of headers, ascending.
     headers: Vec<&'a str>,
+    /// `Content-Length` and `Content-Type` of the query, where the configuration takes them from there.
+    size: Option<u64>,
+    content_type: Option<&'a str>,
     signature: [u8; 32],
+}
+
+/// What a signature that fits a request says of it.
+struct Covered {
+    /// The signed content type; `None` when it is empty, or no signed header.
+    content_type: Option<String>,
+    /// Whether the signed path is that of two names: one encoded once, the other one twice.
+    fits_two_names: bool,
 }
 
 impl<'a> Signed<'a> {
     /// By its form alone; everything it says may be a lie.
-    fn read(pairs: &'a [Pair]) -> Result<Self, Denied> {
+    fn read(pairs: &'a [Pair], rules: &Rules) -> Result<Self, Denied> {
         if parameter(pairs, "X-Amz-Algorithm")? != ALGORITHM {
             return Err(malformed_query("X-Amz-Algorithm is not AWS4-HMAC-SHA256"));
         }
@@ -132,34 +154,43 @@ impl<'a> Signed<'a> {
         if !headers.is_sorted_by(|a, b| a < b) {
             return Err(malformed_query("X-Amz-SignedHeaders is not sorted"));
         }
+        // [AUT-121] a signer may put into the query what others sign as headers
+        let in_query = |name| match rules.presigned_headers_in_query && is_in(pairs, name) {
+            true => parameter(pairs, name).map(Some),
+            false => Ok(None),
+        };
+        let size = match in_query("Content-Length")? {
+            Some(text) => Some(decimal(text).ok_or(malformed_query("Content-Length is not a number"))?),
+            None => None,
+        };
+        let content_type = in_query("Content-Type")?;
         // [AUT-63] a token that covers no size is none
-        if !headers.contains(&"host") || !headers.contains(&"content-length") {
+        if !headers.contains(&"host") || (!headers.contains(&"content-length") && size.is_none()) {
             return Err(malformed_query("X-Amz-SignedHeaders names not both content-length and host"));
         }
         let signature = slot_token::from_lowercase_hex(parameter(pairs, SIGNATURE)?)
             .ok_or(malformed_query("X-Amz-Signature is not 64 lowercase hex digits"))?;
         let expires_at_ms = date_ms.saturating_add(life * 1000);
-        Ok(Self { date, date_ms, expires_at_ms, day, region, scope, headers, signature })
+        Ok(Self { date, date_ms, expires_at_ms, day, region, scope, headers, size, content_type, signature })
     }
 
-    /// The signed content type, empty as `None`, when the signature is that of one of the forms that the request may have
-    /// had when it was signed.
+    /// What the signature covers, when it is that of one of the forms that the request may have had when it was signed.
     fn covers(
         &self,
         keys: &Keyring,
         presented: &Presented<'_>,
         pairs: &[Pair],
         length: u64,
-    ) -> Option<Option<String>> {
+    ) -> Option<Covered> {
         let signing: Vec<_> = keys.iter().map(|key| self.signing_key(key)).collect();
         let query = canonical_query(pairs);
         let others = self.others(presented, length)?;
         // [AUT-65]
         let types = match self.headers.contains(&"content-type") {
             true => slot_token::candidates(presented),
-            false => vec![""],
+            false => vec![Cow::Borrowed("")],
         };
-        for path in paths(presented.raw_path) {
+        for Path { text: path, fits_two_names } in paths(presented.raw_path) {
             for host in presented.hosts.iter().copied().filter_map(trimmed) {
                 for content_type in &types {
                     let Some(typed) = trimmed(content_type) else { continue };
@@ -171,7 +202,8 @@ impl<'a> Signed<'a> {
                         }
                     });
                     if self.matches(&signing, &canonical) {
-                        return Some(Some((*content_type).to_owned()).filter(|named| !named.is_empty()));
+                        let content_type = Some(content_type.to_string()).filter(|named| !named.is_empty());
+                        return Some(Covered { content_type, fits_two_names });
                     }
                 }
             }
@@ -225,14 +257,33 @@ fn step(mac: Hmac<Sha256>, text: &str) -> Hmac<Sha256> {
     Hmac::new(&block)
 }
 
+/// A path as it may have been signed.
+struct Path {
+    text: String,
+    /// See [`Covered::fits_two_names`].
+    fits_two_names: bool,
+}
+
 /// [AUT-64] The canonical forms of a path: as it was sent, and decoded once and encoded again by the rule of S3, since not
 /// every client sends it as it was signed.
-fn paths(raw: &str) -> Vec<String> {
-    let encoded = percent_encode(&percent_decode(raw.as_bytes()).collect::<Vec<u8>>(), PATH).to_string();
-    let mut paths = vec![encoded];
-    let sent = raw.to_owned();
-    if !sent.chars().any(char::is_control) && !paths.contains(&sent) {
-        paths.push(sent);
+///
+/// [AUT-120] And encoded twice, where that is another form: MongooseIM encodes the path that it has encoded already. The
+/// form of one name encoded twice is that of another one, which holds a `%`, encoded once; a signature over it is bound
+/// to the first of the two that it is used for.
+fn paths(raw: &str) -> Vec<Path> {
+    let encode = |text: &[u8]| percent_encode(text, PATH).to_string();
+    let once = encode(&percent_decode(raw.as_bytes()).collect::<Vec<u8>>());
+    let twice = [encode(once.as_bytes()), encode(raw.as_bytes())];
+    let sent = Some(raw.to_owned()).filter(|sent| !sent.chars().any(char::is_control));
+    let mut paths: Vec<Path> = Vec::new();
+    let is_encoded = raw.contains('%');
+    let forms = [once].into_iter().chain(sent).map(|text| (text.contains("%25"), text));
+    for (fits_two_names, text) in
+        forms.chain(twice.into_iter().filter(|_| is_encoded).map(|text| (true, text)))
+    {
+        if !paths.iter().any(|path| path.text == text) {
+            paths.push(Path { text, fits_two_names });
+        }
     }
     paths
 }
@@ -250,17 +301,22 @@ fn canonical_query(pairs: &[Pair]) -> String {
     encoded.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
+/// Whether a parameter is there.
+fn is_in(pairs: &[Pair], name: &str) -> bool {
+    pairs.iter().any(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()))
+}
+
 /// The one value of a parameter, as text.
 fn parameter<'a>(pairs: &'a [Pair], name: &str) -> Result<&'a str, Denied> {
     let mut values = pairs.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
     let Some((_, value)) = values.next() else {
-        return Err(malformed_query("an X-Amz parameter is missing"));
+        return Err(malformed_query("a signed parameter is missing"));
     };
     // [AUT-3] of two values neither is the one
     if values.next().is_some() {
-        return Err(malformed_query("an X-Amz parameter is repeated"));
+        return Err(malformed_query("a signed parameter is repeated"));
     }
-    std::str::from_utf8(value).map_err(|_| malformed_query("an X-Amz parameter is not UTF-8"))
+    std::str::from_utf8(value).map_err(|_| malformed_query("a signed parameter is not UTF-8"))
 }
 
 /// `id/day/region/s3/aws4_request` as scope, day and region. The id may hold slashes, the region neither slashes nor what

@@ -3,38 +3,56 @@
 //! Neither carries a claim, so each field is taken from the request and the MAC tells whether it is the signed one. They
 //! have no expiry: that a completed path stays used is the ledger's part.
 
+use std::borrow::Cow;
+
 use super::{Carrier, Denied, Grant, Keyring, Presented, Scheme, last_segment, malformed_query, refuse_nul};
 
 /// What Prosody signs for a slot that was asked for without a type.
 const UNTYPED: &str = "application/octet-stream";
 
-/// Media types by file extension, for clients that ask for a typed slot and then send no Content-Type. Guessing opens
-/// nothing: the MAC decides whether the guess is what was signed.
-const BY_EXTENSION: &[(&str, &[&str])] = &[
-    ("jpg", &["image/jpeg"]),
-    ("jpeg", &["image/jpeg"]),
-    ("png", &["image/png"]),
-    ("gif", &["image/gif"]),
-    ("webp", &["image/webp"]),
-    ("avif", &["image/avif"]),
-    ("heic", &["image/heic"]),
-    ("svg", &["image/svg+xml"]),
-    ("mp4", &["video/mp4"]),
-    ("webm", &["video/webm", "audio/webm"]),
-    ("mov", &["video/quicktime"]),
-    ("mp3", &["audio/mpeg"]),
-    ("m4a", &["audio/mp4", "audio/x-m4a"]),
-    ("aac", &["audio/aac"]),
-    ("ogg", &["audio/ogg", "video/ogg"]),
-    ("oga", &["audio/ogg"]),
-    ("opus", &["audio/ogg", "audio/opus"]),
-    ("wav", &["audio/wav", "audio/x-wav"]),
-    ("flac", &["audio/flac"]),
-    ("pdf", &["application/pdf"]),
-    ("zip", &["application/zip"]),
-    ("txt", &["text/plain"]),
-    ("html", &["text/html"]),
-    ("json", &["application/json"]),
+/// Types of a request that say nothing of the file: those of the protocols that carry it in pieces, and the one that curl
+/// sends of its own accord.
+const NOT_OF_THE_FILE: &[&str] = &[
+    UNTYPED,
+    "application/offset+octet-stream",
+    "application/partial-upload",
+    "application/x-www-form-urlencoded",
+];
+
+/// Types by file extension that systems of clients name besides those of `mime_infer`.
+const ALSO_BY_EXTENSION: &[(&str, &[&str])] = &[
+    ("7z", &["application/7z"]),
+    ("aac", &["audio/x-aac", "audio/vnd.dlna.adts"]),
+    ("apk", &["application/zip", "application/java-archive"]),
+    ("bz2", &["application/bzip2", "application/x-bzip"]),
+    ("csv", &["text/comma-separated-values", "application/vnd.ms-excel"]),
+    ("docx", &["application/zip"]),
+    ("flac", &["audio/x-flac"]),
+    ("geojson", &["application/json"]),
+    ("gpx", &["application/gpx", "application/xml", "text/xml"]),
+    ("gz", &["application/x-gzip"]),
+    ("ics", &["text/calendar"]),
+    ("jpg", &["image/pjpeg"]),
+    ("kml", &["application/xml", "text/xml"]),
+    ("kmz", &["application/zip"]),
+    ("log", &["text/x-log"]),
+    ("m4a", &["audio/mp4", "audio/x-m4a", "audio/mp4a-latm"]),
+    ("mp3", &["audio/mp3"]),
+    ("odp", &["application/zip"]),
+    ("ods", &["application/zip"]),
+    ("odt", &["application/zip"]),
+    ("ogg", &["video/ogg", "application/ogg"]),
+    ("opus", &["audio/opus"]),
+    ("pptx", &["application/zip"]),
+    ("rar", &["application/vnd.rar", "application/x-rar"]),
+    ("tgz", &["application/gzip", "application/x-gzip", "application/x-compressed-tar", "application/x-tgz"]),
+    ("vcf", &["text/vcard"]),
+    ("wav", &["audio/x-wav", "audio/wave", "audio/vnd.wave"]),
+    ("webm", &["audio/webm"]),
+    ("xlsx", &["application/zip"]),
+    ("xml", &["application/xml"]),
+    ("zip", &["application/x-zip-compressed", "application/x-zip"]),
+    ("zst", &["application/zstd"]),
 ];
 
 /// `path SP length`.
@@ -58,7 +76,7 @@ pub(super) fn verify_v2(keys: &Keyring, presented: &Presented<'_>, hex: &str) ->
         let signed =
             [presented.path.as_bytes(), b"\0", length_text.as_bytes(), b"\0", content_type.as_bytes()];
         if keys.signed(&signed, &tag) {
-            return Ok(grant(Scheme::V2, presented.path, length, Some(content_type)));
+            return Ok(grant(Scheme::V2, presented.path, length, Some(&content_type)));
         }
     }
     Err(Denied::BadSignature { carrier: Carrier::Query })
@@ -71,28 +89,41 @@ fn preconditions(presented: &Presented<'_>, hex: &str) -> Result<([u8; 32], u64)
     Ok((tag, presented.length.ok_or(Denied::LengthRequired)?))
 }
 
-/// [AUT-13] The content types that the token may have been signed for: each that is presented, as it stands and without
-/// its parameters; the empty one; and when none is presented, the generic one and what the file's extension suggests.
-pub(super) fn candidates<'a>(presented: &Presented<'a>) -> Vec<&'a str> {
-    let mut candidates = Vec::new();
+/// [AUT-13] The content types that the token may have been signed for: each that is presented, as it stands, in small
+/// letters, and both without parameters; the empty one; and when none is presented that is the file's own, the generic one
+/// and what the file's extension suggests. Trying them opens nothing: the MAC decides which one was signed.
+pub(super) fn candidates<'a>(presented: &Presented<'a>) -> Vec<Cow<'a, str>> {
+    let mut candidates: Vec<Cow<'a, str>> = Vec::new();
+    let mut add = |candidate: Cow<'a, str>| {
+        if !candidates.contains(&candidate) {
+            candidates.push(candidate);
+        }
+    };
     // [AUT-16] a type with a NUL would be read as further fields
     let readable = |named: &&str| !named.is_empty() && !named.contains('\0');
+    let mut is_named = false;
     for named in presented.content_types.iter().map(|named| named.trim()).filter(readable) {
-        candidates.push(named);
-        candidates.extend(named.split_once(';').map(|(essence, _)| essence.trim_end()));
+        let essence = named.split_once(';').map_or(named, |(essence, _)| essence.trim_end());
+        is_named |= !NOT_OF_THE_FILE.iter().any(|other| essence.eq_ignore_ascii_case(other));
+        for form in [named, essence] {
+            add(Cow::Borrowed(form));
+            add(Cow::Owned(form.to_ascii_lowercase()));
+        }
     }
-    if candidates.is_empty() {
-        candidates.push(UNTYPED);
-        candidates.extend(by_extension(presented.path));
+    if !is_named {
+        add(Cow::Borrowed(UNTYPED));
+        by_extension(presented.path).for_each(|suggested| add(Cow::Borrowed(suggested)));
     }
-    candidates.push("");
+    add(Cow::Borrowed(""));
     candidates
 }
 
-fn by_extension(path: &str) -> impl Iterator<Item = &str> {
-    let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
-    let known = BY_EXTENSION.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
-    known.into_iter().flat_map(|(_, types)| types.iter().copied())
+fn by_extension(path: &str) -> impl Iterator<Item = &'static str> {
+    let name = last_segment(path);
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    let also = ALSO_BY_EXTENSION.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
+    let usual = mime_infer::from_ext(extension).iter_raw();
+    usual.chain(also.into_iter().flat_map(|(_, types)| types.iter().copied()))
 }
 
 fn grant(scheme: Scheme, path: &str, length: u64, content_type: Option<&str>) -> Grant {

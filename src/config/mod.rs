@@ -196,6 +196,9 @@ section! {
         bearer_lifetime: Period = Period::hours(1);
         /// The same for its resilient layout, which signs both moments.
         bearer_resilient_lifetime: Period = Period::hours(24);
+        /// Whether a presigned S3 URL may sign Content-Length and Content-Type as parameters of its query, as some signers
+        /// do, instead of as headers. One that signs the length in neither place is refused either way.
+        presigned_headers_in_query: bool = false;
     }
 }
 

@@ -126,7 +126,8 @@ fn an_expiry_that_was_not_signed_is_refused() {
 
 #[test]
 fn the_lifetimes_are_those_of_the_configuration() {
-    let rules = Rules { bearer_lifetime_ms: 7_200_000, bearer_resilient_lifetime_ms: 1_000 };
+    let rules =
+        Rules { bearer_lifetime_ms: 7_200_000, bearer_resilient_lifetime_ms: 1_000, ..Rules::default() };
     let judge = |request: Ask| request.show(|presented| authorize(&ring(), &rules, presented, AT));
     assert_eq!(judge(layout_1()), BAD_HEADER);
     assert_eq!(judge(layout_2()), BAD_HEADER);

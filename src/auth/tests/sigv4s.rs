@@ -262,10 +262,82 @@ fn the_path_may_be_sent_in_another_spelling_than_it_was_signed_in() {
     let lax = "/bucket/a/tr%C3%A8s%20cool+(1).jpg";
     assert!(cool(lax, lax).is_ok());
     assert_eq!(cool(lax, canonical), BAD_QUERY);
-    assert_eq!(cool(&canonical.replace('%', "%25"), canonical), BAD_QUERY, "encoded twice");
+    assert_eq!(cool(&canonical.replace('%', "%2525"), canonical), BAD_QUERY, "encoded three times");
     let elsewhere = url().put().path("foo/baz.jpg").raw("/bucket/foo/baz.jpg");
     assert_eq!(elsewhere.at(AT), BAD_QUERY);
     assert_eq!(url().put().raw("/other/foo/bar.jpg").at(AT), BAD_QUERY, "the base path is signed too");
+}
+
+/// The request for `sent` with a URL whose signature covers the path `signed`.
+fn signed_for(signed: &str, sent: &str) -> Result<Grant, Denied> {
+    let mut url = url();
+    url.path = signed.into();
+    let name = percent_encoding::percent_decode_str(sent).decode_utf8().unwrap();
+    photo().path(name.strip_prefix("/bucket/").unwrap()).raw(sent).query(url.query()).at(AT)
+}
+
+// [AUT-120]
+#[test]
+fn the_path_may_be_signed_encoded_twice_as_mongooseim_does() {
+    for (signed, sent) in [
+        ("/bucket/a/tr%25C3%25A8s%2520cool.jpg", "/bucket/a/tr%C3%A8s%20cool.jpg"),
+        ("/bucket/a/tr%25c3%25a8s.jpg", "/bucket/a/tr%c3%a8s.jpg"),
+        ("/bucket/a/tr%25C3%25A8s.jpg", "/bucket/a/tr%c3%a8s.jpg"),
+        ("/bucket/a/50%2525.jpg", "/bucket/a/50%25.jpg"),
+    ] {
+        let grant = signed_for(signed, sent).unwrap_or_else(|why| panic!("{sent}: {why:?}"));
+        assert!(grant.fingerprint.is_some(), "{sent} is not bound to one of the two names");
+    }
+    assert_eq!(signed_for("/bucket/a/b%2520c.jpg", "/bucket/a/b c.jpg"), BAD_QUERY, "sent without a %");
+}
+
+// [AUT-120]
+#[test]
+fn a_signature_that_fits_two_names_is_bound_to_the_first_one() {
+    let signed = "/bucket/a/b%2520c.jpg";
+    let (literal, blank) =
+        (signed_for(signed, signed).unwrap(), signed_for(signed, "/bucket/a/b%20c.jpg").unwrap());
+    assert!(literal.fingerprint.is_some() && literal.fingerprint == blank.fingerprint);
+    assert_eq!(
+        (literal.filename.as_deref(), blank.filename.as_deref()),
+        (Some("b%20c.jpg"), Some("b c.jpg"))
+    );
+    let plain = signed_for("/bucket/a/b%20c.jpg", "/bucket/a/b%20c.jpg").unwrap();
+    assert_eq!(plain.fingerprint, None, "no other name has this form");
+}
+
+// [AUT-121]
+#[test]
+fn length_and_type_may_be_signed_in_the_query_where_the_configuration_says_so() {
+    let hoisted = || {
+        let mut url = url();
+        url.headers.retain(|(name, _)| *name == "host");
+        url.with("X-Amz-SignedHeaders", "host")
+            .with("Content-Length", "1048576")
+            .with("Content-Type", "image/png")
+    };
+    let rules = Rules { presigned_headers_in_query: true, ..Rules::default() };
+    let judge = |request: &Ask| request.show(|presented| authorize(&ring(), &rules, presented, AT));
+    let grant = judge(&hoisted().put()).unwrap();
+    assert_eq!((grant.size, grant.content_type.as_deref()), (Some(MIB), Some("image/png")));
+    assert!(judge(&url().put()).is_ok(), "signed headers count as ever");
+    let longer = judge(&hoisted().put().length(MIB + 1));
+    assert_eq!(longer, Err(Denied::WrongSize { signed: MIB, claimed: MIB + 1 }));
+    let changed = hoisted().query().replace("Content-Length=1048576", "Content-Length=1048577");
+    assert_eq!(judge(&photo().query(changed).length(MIB + 1)), BAD_QUERY);
+    let unsized_ = hoisted().query().replace("Content-Length=1048576&", "");
+    assert!(matches!(judge(&photo().query(unsized_)), Err(Denied::Malformed { .. })));
+    for odd in ["", "-1", "1e6", "01048576"] {
+        let odd = hoisted().with("Content-Length", odd).put();
+        assert!(matches!(judge(&odd), Err(Denied::Malformed { .. })));
+    }
+    let twice = format!("{}&content-length=5", hoisted().query());
+    assert!(matches!(judge(&photo().query(twice)), Err(Denied::Malformed { .. })));
+    assert_eq!(
+        why(&hoisted().put()),
+        "X-Amz-SignedHeaders names not both content-length and host",
+        "by default the query is no place for them"
+    );
 }
 
 // [AUT-15]
@@ -307,18 +379,18 @@ fn parameters_are_there_once() {
         let query = url().query();
         let pair = query.split('&').find(|pair| pair.starts_with(&format!("X-Amz-{name}="))).unwrap();
         let twice = format!("{query}&{pair}");
-        assert_eq!(why(&photo().query(twice)), "an X-Amz parameter is repeated", "{name}");
+        assert_eq!(why(&photo().query(twice)), "a signed parameter is repeated", "{name}");
         let disguised = format!("{query}&{}", pair.replace("X-Amz", "x%2Damz"));
-        assert_eq!(why(&photo().query(disguised)), "an X-Amz parameter is repeated", "{name}");
+        assert_eq!(why(&photo().query(disguised)), "a signed parameter is repeated", "{name}");
         if name != "Signature" {
             let absent = query.replace(&format!("{pair}&"), "");
-            assert_eq!(why(&photo().query(absent)), "an X-Amz parameter is missing", "{name}");
+            assert_eq!(why(&photo().query(absent)), "a signed parameter is missing", "{name}");
         }
     }
     let endless = format!("{}&a={}", url().query(), "a".repeat(LONGEST_CREDENTIAL));
     assert_eq!(why(&photo().query(endless)), "the presigned query is too long");
     let garbled = url().query().replace("Date=2", "Date=%ff");
-    assert_eq!(why(&photo().query(garbled)), "an X-Amz parameter is not UTF-8");
+    assert_eq!(why(&photo().query(garbled)), "a signed parameter is not UTF-8");
 }
 
 #[test]

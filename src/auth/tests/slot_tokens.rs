@@ -123,6 +123,45 @@ mod v2 {
         assert_eq!(signed_for("video/mp4").ask(), BAD_QUERY);
     }
 
+    // [AUT-13]
+    #[test]
+    fn office_archive_and_map_files_are_known_by_their_names() {
+        for (name, signed) in [
+            ("a.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+            ("a.xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+            ("a.odt", "application/vnd.oasis.opendocument.text"),
+            ("A.APK", "application/vnd.android.package-archive"),
+            ("a.7z", "application/x-7z-compressed"),
+            ("a.rar", "application/vnd.rar"),
+            ("a.tar.gz", "application/gzip"),
+            ("a.gpx", "application/gpx+xml"),
+            ("a.kmz", "application/vnd.google-earth.kmz"),
+            ("a.geojson", "application/geo+json"),
+            ("a.vcf", "text/vcard"),
+            ("a.ics", "text/calendar"),
+            ("a.zip", "application/x-zip-compressed"),
+        ] {
+            let message = format!("foo/{name}\0{MIB}\0{signed}");
+            let slot = ask().path(&format!("foo/{name}"));
+            let slot = slot.query(format!("v2={}", hex(&hmac(b"s3cret", message.as_bytes()))));
+            for sent in [&[][..], &["application/octet-stream"], &["application/x-www-form-urlencoded"]] {
+                let grant =
+                    slot.clone().types(sent).ask().unwrap_or_else(|why| panic!("{name} {sent:?}: {why}"));
+                assert_eq!(grant.content_type.as_deref(), Some(signed));
+            }
+            assert_eq!(slot.types(&["image/png"]).ask(), BAD_QUERY, "{name} sent as an image");
+        }
+    }
+
+    // [AUT-13]
+    #[test]
+    fn types_are_compared_without_regard_to_case() {
+        for sent in ["image/jpeg", "Image/JPEG", "IMAGE/JPEG; q=1"] {
+            assert!(signed_for("image/jpeg").types(&[sent]).ask().is_ok(), "{sent}");
+        }
+        assert!(signed_for("Image/JPEG").types(&["Image/JPEG"]).ask().is_ok());
+    }
+
     #[test]
     fn the_ledgers_type_counts_beside_the_requests() {
         assert!(

@@ -150,7 +150,7 @@ mod sessions_and_presigned_urls {
         assert_eq!(judged.unwrap().scheme, Scheme::Resume);
         assert_eq!(ask().bearer(&bearer).query(&all).ask().unwrap().scheme, Scheme::Jwt);
         assert_eq!(ask().bearer(MAC).query(&all).malformed().1, "the parameter user is missing");
-        assert_eq!(ask().query(&all).malformed().1, "an X-Amz parameter is missing");
+        assert_eq!(ask().query(&all).malformed().1, "a signed parameter is missing");
         assert_eq!(ask().query(format!("{token}&{v2}&{v1}")).ask().unwrap().scheme, Scheme::Jwt);
         assert_eq!(ask().query(format!("{mac}&{v2}&{v1}")).ask(), BAD_QUERY);
         assert_eq!(ask().query(format!("{v2}&{v1}")).ask().unwrap().scheme, Scheme::V2);
@@ -202,7 +202,7 @@ mod sessions_and_presigned_urls {
             assert!(ask().query(format!("{query}&{v1}")).ask().is_ok(), "{query}");
         }
         for query in ["X-Amz-Signature", "X-Amz-Signature=", "a&X-Amz-Signature=b=c"] {
-            assert_eq!(ask().query(query).malformed().1, "an X-Amz parameter is missing", "{query}");
+            assert_eq!(ask().query(query).malformed().1, "a signed parameter is missing", "{query}");
         }
     }
 }

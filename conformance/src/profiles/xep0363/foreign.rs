@@ -15,6 +15,11 @@ pub(super) const CASES: &[Case] = &[
     case!(["XEP-92"], "a Bearer token that has expired is answered 401", refuses_expired),
     case!(["XEP-93"], "a Bearer token is good for one path alone", binds_to_one_path),
     case!(["XEP-94"], "a presigned PUT is accepted", accepts_presigned),
+    case!(
+        ["XEP-160"],
+        "a presigned PUT whose path is encoded twice is accepted, for one name",
+        accepts_encoded_twice
+    ),
     case!(["XEP-95"], "a presigned PUT of anything else is refused", refuses_other_presigned),
 ];
 
@@ -195,6 +200,22 @@ async fn accepts_presigned(ctx: &Ctx) -> CaseResult {
         let query = presigned(ctx, &slot, 60).query(&secret)?;
         ctx.send(&put_presigned(&slot, &query)).await?.expect_status(201).at(name)?;
         ctx.expect_served(&slot, &body(&slot, SIZE)).await?;
+    }
+    Ok(())
+}
+
+async fn accepts_encoded_twice(ctx: &Ctx) -> CaseResult {
+    let secret = text_secret(ctx)?;
+    let twice = |slot: &Slot| Presigned { path: slot.url.replace('%', "%25"), ..presigned(ctx, slot, 60) };
+    for name in ["très cool.jpg", "50% off.jpg", "a b.jpg"] {
+        let slot = ctx.slot(name, SIZE as u64)?;
+        let query = twice(&slot).query(&secret)?;
+        ctx.send(&put_presigned(&slot, &query)).await?.expect_status(201).at(name)?;
+        ctx.expect_served(&slot, &body(&slot, SIZE)).await?;
+        // The file whose name holds the percent signs has the same signature.
+        let mut literal = slot.clone();
+        literal.url = slot.url.replace('%', "%25");
+        expect_denied(&ctx.send(&put_presigned(&literal, &query)).await?).at(name)?;
     }
     Ok(())
 }
