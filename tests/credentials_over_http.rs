@@ -144,8 +144,8 @@ fn an_expired_fresh_token_has_no_grace() {
 type Guess<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 
 #[test]
-fn guesses_by_head_are_counted() {
-    // [SES-51]
+fn what_any_page_can_have_a_browser_send_bans_nobody() {
+    // [SES-71]
     let guarded = Setup::new().key("SERVER__TRUSTED_PROXIES", "127.0.0.1/32").key("ABUSE__MAX_FAILURES", "3");
     let server = guarded.start();
     let slot = Slot::new("1/photo.jpg", 10);
@@ -160,17 +160,89 @@ fn guesses_by_head_are_counted() {
         ("192.0.2.4", &slot.path, &[tus, (SESSION, &unknown)]),
     ];
     for (address, target, headers) in guesses {
-        let all = [&[("X-Forwarded-For", address)], headers].concat();
-        for _ in 0..3 {
+        let from = ("X-Forwarded-For", address);
+        let all = [&[from], headers].concat();
+        for _ in 0..8 {
             let told = ask(&server, "HEAD", target, &all);
             assert_eq!(told.offset(), Some(5), "the state is open to whoever knows the URL: {told:?}");
+            ask(&server, "GET", target, &all).expect(404);
+            ask(&server, "GET", "/session", &[from, (SESSION, &unknown)]).expect(401);
         }
-        let banned = ask(&server, "HEAD", target, &all).expect(429);
-        assert!(banned.header("retry-after").is_some(), "{banned:?}");
+        query(&server, &slot.path, 10, &[from]).expect(401);
     }
-    // Whoever shows nothing guesses nothing.
-    for _ in 0..5 {
-        ask(&server, "HEAD", &slot.path, &[("X-Forwarded-For", "192.0.2.5")]).expect(204);
+}
+
+/// PUT with a token that is none of ours.
+fn guess(server: &Server, headers: &[(&str, &str)]) -> Answer {
+    let target = format!("/upload/1/photo.jpg?v={}", "0".repeat(64));
+    query(server, &target, 10, headers)
+}
+
+#[test]
+fn a_ban_turns_nobody_away_who_shows_what_is_good_or_asks_for_what_is_public() {
+    // [SES-51]
+    let server = Setup::new().key("ABUSE__ALLOW", "").key("ABUSE__MAX_FAILURES", "3").start();
+    let public = Slot::new("1/public.jpg", 10);
+    range(&server, &public, 0, 10, &[]).expect(201);
+    for _ in 0..3 {
+        guess(&server, &[]).expect(403);
+    }
+    let banned = guess(&server, &[]).expect(429);
+    assert!(banned.header("retry-after").is_some(), "{banned:?}");
+    query(&server, "/upload/1/photo.jpg", 10, &[]).expect(429);
+    ask(&server, "GET", "/session", &[(SESSION, &"0".repeat(64))]).expect(429);
+    ask(&server, "GET", &public.path, &[]).expect(200);
+    ask(&server, "GET", "/upload/1/none.jpg", &[]).expect(404);
+    let slot = Slot::new("2/photo.jpg", 10);
+    let id = session_of(&range(&server, &slot, 0, 5, &[]).expect(308));
+    query(&server, &slot.path, 10, &[(SESSION, &id)]).expect(308);
+    range(&server, &slot, 5, 10, &[]).expect(201);
+}
+
+#[test]
+fn what_is_genuine_and_does_not_fit_bans_nobody() {
+    // [SES-70] [AUT-100]
+    let server = Setup::new().key("ABUSE__ALLOW", "").key("ABUSE__MAX_FAILURES", "3").start();
+    let claims = SlotClaims {
+        subject: Some("juliet@example.org".into()),
+        slot: "1".into(),
+        filename: "photo.jpg".into(),
+        size: 10,
+        content_type: None,
+        issued_at_ms: now_ms(),
+        expires_at_ms: now_ms() + HOUR_MS,
+        retain_until_ms: None,
+    };
+    let token = mint(&keys(), &claims).expect("a token");
+    let typed = format!("/upload/1/a.bin?v2={}", "0".repeat(64));
+    for _ in 0..8 {
+        query(&server, &format!("/upload/1/photo.jpg?token={token}"), 11, &[]).expect(403);
+        query(&server, &format!("/upload/2/photo.jpg?token={token}"), 10, &[]).expect(403);
+        query(&server, "/upload/1/photo.jpg?token=a.b.c", 10, &[]).expect(403);
+        query(&server, &typed, 10, &[("Content-Type", "application/x-unheard-of")]).expect(403);
+    }
+}
+
+#[test]
+fn a_proxy_is_not_banned_for_clients_that_it_does_not_name() {
+    // [SES-72]
+    let proxied = Setup::new()
+        .key("SERVER__TRUSTED_PROXIES", "127.0.0.1/32")
+        .key("ABUSE__ALLOW", "")
+        .key("ABUSE__MAX_FAILURES", "3");
+    let server = proxied.start();
+    for unreadable in [&[][..], &[("X-Forwarded-For", "unknown")], &[("X-Forwarded-For", "")]] {
+        for _ in 0..8 {
+            guess(&server, unreadable).expect(403);
+        }
+    }
+    // [SES-74] nor is one client told for another
+    let forged = [("X-Forwarded-For", "192.0.2.7"), ("Forwarded", "for=192.0.2.8")];
+    for _ in 0..8 {
+        guess(&server, &forged).expect(403);
+    }
+    for address in ["192.0.2.7", "192.0.2.8"] {
+        guess(&server, &[("X-Forwarded-For", address)]).expect(403);
     }
 }
 

@@ -180,6 +180,10 @@ pub enum Denied {
     /// are one.
     #[error("the credential's signature does not match this request")]
     BadSignature { carrier: Carrier },
+    /// The same of a MAC that signs the content type too, which clients set as they like: a good slot whose PUT names
+    /// another type looks like a forged one.
+    #[error("the credential's signature does not match this request or its content type")]
+    BadSignatureOrType { carrier: Carrier },
     #[error("the credential was issued for another upload")]
     WrongPath { carrier: Carrier },
     #[error("the credential is for {signed} bytes, the request announces {claimed}")]
@@ -193,6 +197,25 @@ pub enum Denied {
     /// it all the same, for a grace period or a session, decides so by name.
     #[error("the credential has expired")]
     Expired { at_ms: i64, grant: Box<Grant> },
+}
+
+impl Denied {
+    /// [AUT-100] Whether somebody who guesses credentials would see this: a signature that none of the secrets made. What
+    /// is genuine and does not fit, what is malformed and what is late is no guess.
+    #[must_use]
+    pub fn is_a_guess(&self) -> bool {
+        match self {
+            Self::BadSignature { .. } => true,
+            Self::Missing
+            | Self::Malformed { .. }
+            | Self::BadSignatureOrType { .. }
+            | Self::WrongPath { .. }
+            | Self::WrongSize { .. }
+            | Self::LengthRequired
+            | Self::NotYetValid { .. }
+            | Self::Expired { .. } => false,
+        }
+    }
 }
 
 /// Judges the strongest credential of a request to write an upload at `now_ms`, milliseconds since the Unix epoch.

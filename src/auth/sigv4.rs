@@ -64,9 +64,8 @@ pub(super) fn judge(
     // [AUT-63] the length is one of the signed headers
     let length = presented.length.ok_or(Denied::LengthRequired)?;
     let name = presented.name(Carrier::Query)?;
-    let Covered { content_type, fits_two_names } = signed
-        .covers(keys, presented, &pairs, length)
-        .ok_or(Denied::BadSignature { carrier: Carrier::Query })?;
+    let Covered { content_type, fits_two_names } =
+        signed.covers(keys, presented, &pairs, length).ok_or_else(|| signed.mismatch())?;
     // [AUT-121] the length in the query is signed with the rest of it
     if let Some(size) = signed.size.filter(|size| *size != length) {
         return Err(Denied::WrongSize { signed: size, claimed: length });
@@ -209,6 +208,13 @@ impl<'a> Signed<'a> {
             }
         }
         None
+    }
+
+    fn mismatch(&self) -> Denied {
+        match self.headers.contains(&"content-type") {
+            true => Denied::BadSignatureOrType { carrier: Carrier::Query },
+            false => Denied::BadSignature { carrier: Carrier::Query },
+        }
     }
 
     /// The values of the signed headers that have one form only; `None` when the request lacks one, or it holds what no

@@ -79,7 +79,7 @@ pub(super) fn verify_v2(keys: &Keyring, presented: &Presented<'_>, hex: &str) ->
             return Ok(grant(Scheme::V2, presented.path, length, Some(&content_type)));
         }
     }
-    Err(Denied::BadSignature { carrier: Carrier::Query })
+    Err(Denied::BadSignatureOrType { carrier: Carrier::Query })
 }
 
 fn preconditions(presented: &Presented<'_>, hex: &str) -> Result<([u8; 32], u64), Denied> {

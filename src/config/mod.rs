@@ -125,8 +125,9 @@ section! {
         public_url: Option<PublicUrl> = None, example "\"https://upload.example.org\"";
         /// Networks of reverse proxies whose forwarding headers are believed.
         trusted_proxies: Vec<Cidr> = Vec::new(), example "[\"127.0.0.1/32\"]";
-        /// The header that those proxies write: "x-forwarded-for", "forwarded", or "auto" for the first of the
-        /// two that is there. With a proxy that writes Forwarded alone say so, or its clients could forge the other.
+        /// The header that those proxies write: "x-forwarded-for", "forwarded", or "auto" for the one of the two
+        /// that is there. Where both are there and do not name the same client, "auto" believes neither, since the
+        /// client may have written one of them: name the header if your proxies pass the other one on.
         forwarded_header: ForwardedHeader = ForwardedHeader::Auto;
         /// How long a client may take to send the head of a request.
         header_timeout: Period = Period::secs(30);
@@ -307,14 +308,17 @@ section! {
     ["abuse"] struct Abuse {
         /// "memory": each node counts for itself. "redis": all nodes together, in the Redis of [redis].
         backend: AbuseBackend = AbuseBackend::Memory;
-        /// Wrong credentials and unknown session ids of one address within `failure_window` that ban it. Missing and
-        /// expired ones do not count. IPv6 counts by /64. 0: nobody is banned.
+        /// Credentials with a bad signature of one address within `failure_window` that ban it. A ban changes
+        /// nothing for whoever shows a good credential or asks for what is public: where the answer would be 401 or
+        /// 403 it is 429. Not counted are GET and HEAD, session ids, what is missing, expired, malformed or genuine
+        /// and for another upload, a token that signs the media type (v2), and what comes from an address of
+        /// `trusted_proxies`. IPv6 counts by /64. 0: nobody is banned.
         max_failures: u32 = 30;
         /// See `max_failures`.
         failure_window: Period = Period::secs(600);
         /// How long a ban lasts.
         ban: Period = Period::secs(900);
-        /// Networks that are neither banned nor limited.
+        /// Networks that are neither banned nor limited in their rate.
         allow: Vec<Cidr> = Cidr::loopback();
         /// Requests that one address may send in a minute, as many at once. 0: no limit.
         requests_per_minute: u32 = 0;

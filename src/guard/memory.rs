@@ -13,29 +13,12 @@ use async_trait::async_trait;
 
 use super::{
     Guard, Limits, Stopped,
-    rate::{MOST_KEYS, Rate, counted_as, counted_roughly_as},
+    rate::{MOST_KEYS, Rate, counted_as},
 };
 use crate::{
     clock::{Clock, Timestamp},
     telemetry::Metrics,
 };
-
-/// What is counted: a network, fine or rough. Their first addresses may be the same.
-type Key = (IpAddr, Scale);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Scale {
-    Fine,
-    Rough,
-}
-
-fn fine(address: IpAddr) -> Key {
-    (counted_as(address), Scale::Fine)
-}
-
-fn rough(address: IpAddr) -> Key {
-    (counted_roughly_as(address), Scale::Rough)
-}
 
 /// Counts in this process. Bans go by the clock that it is given, rates by the machine's steady one.
 #[derive(Debug)]
@@ -45,7 +28,7 @@ pub struct MemoryGuard {
     metrics: Arc<Metrics>,
     addresses: Rate,
     subjects: Rate,
-    /// Networks at most in each of the two tables below.
+    /// Networks at most in each of the two tables below; a further one makes the one go that ends first.
     room: usize,
     tables: Mutex<Tables>,
 }
@@ -91,11 +74,13 @@ impl MemoryGuard {
         self.metrics.banned_addresses(tables.bans.len());
     }
 
-    /// How long an address is still banned.
-    pub(super) fn banned_for(&self, address: IpAddr) -> Option<Duration> {
+    /// See [`Guard::banned_for`].
+    pub(super) fn ban_left(&self, address: IpAddr) -> Option<Duration> {
+        if self.limits.max_failures == 0 || self.limits.allows(address) {
+            return None;
+        }
         let now = self.clock.now();
-        let tables = self.tables(now);
-        let until = [fine(address), rough(address)].iter().filter_map(|key| tables.bans.until(key)).max()?;
+        let until = self.tables(now).bans.until(&counted_as(address))?;
         // The clock may have been set back meanwhile.
         Some(until.since(now).min(self.limits.ban))
     }
@@ -106,11 +91,6 @@ impl Guard for MemoryGuard {
     async fn admit(&self, address: IpAddr) -> Result<(), Stopped> {
         if self.limits.allows(address) {
             return Ok(());
-        }
-        if self.limits.max_failures > 0
-            && let Some(retry_after) = self.banned_for(address)
-        {
-            return Err(Stopped::Banned { retry_after });
         }
         self.addresses.count_address(address).map_err(|retry_after| {
             self.metrics.rate_limited("address");
@@ -125,29 +105,27 @@ impl Guard for MemoryGuard {
         })
     }
 
+    async fn banned_for(&self, address: IpAddr) -> Option<Duration> {
+        self.ban_left(address)
+    }
+
     async fn failed(&self, address: IpAddr) -> Option<Duration> {
         let Limits { max_failures, failure_window, ban, .. } = self.limits;
-        if max_failures == 0 || self.limits.allows(address) || self.banned_for(address).is_some() {
+        if max_failures == 0 || self.limits.allows(address) || self.ban_left(address).is_some() {
             return None;
         }
         let now = self.clock.now();
         let mut tables = self.tables(now);
-        let has_room = tables.failures.len() < self.room && tables.bans.len() < self.room;
-        let key = if has_room || tables.failures.until(&fine(address)).is_some() {
-            fine(address)
-        } else {
-            rough(address)
-        };
+        let key = counted_as(address);
         let count = match tables.failures.get_mut(&key) {
             Some(count) => {
                 *count += 1;
                 *count
             }
             None => {
-                // Twice the room, since as many networks of the rough kind may stand beside the fine ones.
-                if tables.failures.len() < self.room.saturating_mul(2) {
-                    tables.failures.set(key, now.plus(failure_window), 1);
-                }
+                // [SES-73] those that end first make room
+                tables.failures.make_room(self.room);
+                tables.failures.set(key, now.plus(failure_window), 1);
                 1
             }
         };
@@ -155,9 +133,7 @@ impl Guard for MemoryGuard {
             return None;
         }
         tables.failures.remove(&key);
-        if tables.bans.len() >= self.room.saturating_mul(2) {
-            return None;
-        }
+        tables.bans.make_room(self.room);
         tables.bans.set(key, now.plus(ban), ());
         self.show(&tables);
         self.metrics.banned();
@@ -168,8 +144,8 @@ impl Guard for MemoryGuard {
 /// Values that end at a moment of their own.
 #[derive(Debug)]
 struct Expiring<V> {
-    values: HashMap<Key, (Timestamp, V)>,
-    ends: BTreeSet<(Timestamp, Key)>,
+    values: HashMap<IpAddr, (Timestamp, V)>,
+    ends: BTreeSet<(Timestamp, IpAddr)>,
 }
 
 impl<V> Default for Expiring<V> {
@@ -183,23 +159,32 @@ impl<V> Expiring<V> {
         self.values.len()
     }
 
-    fn until(&self, key: &Key) -> Option<Timestamp> {
+    fn until(&self, key: &IpAddr) -> Option<Timestamp> {
         self.values.get(key).map(|(until, _)| *until)
     }
 
-    fn get_mut(&mut self, key: &Key) -> Option<&mut V> {
+    fn get_mut(&mut self, key: &IpAddr) -> Option<&mut V> {
         self.values.get_mut(key).map(|(_, value)| value)
     }
 
-    fn set(&mut self, key: Key, until: Timestamp, value: V) {
+    fn set(&mut self, key: IpAddr, until: Timestamp, value: V) {
         self.remove(&key);
         self.values.insert(key, (until, value));
         self.ends.insert((until, key));
     }
 
-    fn remove(&mut self, key: &Key) {
+    fn remove(&mut self, key: &IpAddr) {
         if let Some((until, _)) = self.values.remove(key) {
             self.ends.remove(&(until, *key));
+        }
+    }
+
+    /// Forgets those that end first, until one more fits in.
+    fn make_room(&mut self, room: usize) {
+        while self.values.len() >= room.max(1)
+            && let Some((_, key)) = self.ends.pop_first()
+        {
+            self.values.remove(&key);
         }
     }
 
@@ -255,42 +240,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_32_of_ipv6_is_banned_as_a_whole_when_there_is_no_room_for_its_networks() {
+    async fn a_table_without_room_forgets_the_oldest_and_bans_nobody_for_a_neighbour() {
+        // [SES-73]
         let Site { clock, guard, .. } = site(100);
         for n in 0..10_000 {
             guard.failed(of_the_same_32(n)).await;
+            clock.advance(Duration::from_millis(1));
         }
-        assert_eq!(sizes(&guard), (100, 1));
-        // The network whose first failure was kept is within the provider's, and banned with it.
-        assert!(guard.admit(of_the_same_32(1)).await.is_err());
-        assert!(guard.admit(of_the_same_32(99_999)).await.is_err());
-        assert!(guard.admit("2001:db9::1".parse().unwrap()).await.is_ok());
+        assert_eq!(sizes(&guard), (100, 0));
+        for n in 9_990..10_000 {
+            guard.failed(of_the_same_32(n)).await;
+            assert!(guard.failed(of_the_same_32(n)).await.is_some(), "{n} is still counted");
+        }
+        for n in [0, 1, 9_989, 99_999] {
+            assert_eq!(guard.banned_for(of_the_same_32(n)).await, None, "{n}");
+        }
         clock.advance(Duration::from_secs(900));
-        assert!(guard.admit(of_the_same_32(99_999)).await.is_ok());
-        assert_eq!(sizes(&guard), (0, 0));
+        assert_eq!(guard.banned_for(of_the_same_32(9_999)).await, None);
     }
 
     #[tokio::test]
-    async fn the_first_network_of_a_provider_is_not_the_provider() {
-        let Site { guard, .. } = site(100);
-        for _ in 0..3 {
-            guard.failed(of_the_same_32(0)).await;
-        }
-        assert!(guard.admit(of_the_same_32(0)).await.is_err());
-        assert!(guard.admit(of_the_same_32(1)).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn not_even_many_providers_together_grow_it_beyond_twice_its_room() {
-        let Site { guard, .. } = site(50);
+    async fn bans_without_room_forget_the_oldest_ban() {
+        let Site { clock, guard, .. } = site(50);
         for n in 0..1_000_u32 {
-            let address = IpAddr::V6(Ipv6Addr::from_bits(u128::from(0x2000_0000 + n) << 96));
             for _ in 0..3 {
-                guard.failed(address).await;
+                guard.failed(of_the_same_32(n)).await;
             }
+            clock.advance(Duration::from_millis(1));
         }
-        let (failures, bans) = sizes(&guard);
-        assert!(failures <= 100 && bans <= 100, "{failures} {bans}");
+        assert_eq!(sizes(&guard), (0, 50));
+        assert_eq!(guard.banned_for(of_the_same_32(949)).await, None);
+        assert!(guard.banned_for(of_the_same_32(950)).await.is_some());
     }
 
     #[tokio::test]
@@ -303,7 +283,7 @@ mod tests {
         }
         assert!(shows("plimsoll_bans_total 1") && shows("plimsoll_banned_addresses 1"));
         clock.advance(Duration::from_secs(900));
-        guard.admit(address).await.unwrap();
+        assert_eq!(guard.banned_for(address).await, None);
         assert!(shows("plimsoll_bans_total 1") && shows("plimsoll_banned_addresses 0"));
     }
 
@@ -315,9 +295,6 @@ mod tests {
             guard.failed(address).await;
         }
         clock.set(Timestamp(0));
-        assert_eq!(
-            guard.admit(address).await.unwrap_err(),
-            Stopped::Banned { retry_after: Duration::from_secs(900) }
-        );
+        assert_eq!(guard.banned_for(address).await, Some(Duration::from_secs(900)));
     }
 }

@@ -3,7 +3,12 @@
 //! ```text
 //!   wire ── address ──────────────> Guard::admit ──> Ok, or wait so long
 //!   wire ── address (it failed) ──> Guard::failed ──> banned now?
+//!   wire ── address (refused) ────> Guard::banned_for ──> 429 in place of the refusal
 //! ```
+//!
+//! A ban changes the answer to a wrong credential and to nothing else. Many share one address, behind a NAT or a proxy, and
+//! a web page can have its visitors' browsers send what it likes: whoever shows what is good is never turned away for
+//! what another one showed. Keys of 256 bits need no ban against guessing; it is there for logs and for firewalls.
 
 pub mod memory;
 pub mod rate;
@@ -18,7 +23,7 @@ use crate::config::{Abuse, Cidr};
 /// What is too much, and for whom.
 #[derive(Clone, Debug, Default)]
 pub struct Limits {
-    /// [SES-51] Failures of one address within `failure_window` that ban it; 0: nobody is banned. The window begins
+    /// [SES-70] Failures of one address within `failure_window` that ban it; 0: nobody is banned. The window begins
     /// with the first failure; when it is over, counting begins anew.
     pub max_failures: u32,
     /// See `max_failures`.
@@ -66,12 +71,15 @@ pub enum Stopped {
 /// Who may ask at all. Never fails: when what it counts with is unreachable it counts in memory, and says so in the log.
 #[async_trait]
 pub trait Guard: Send + Sync + std::fmt::Debug {
-    /// Count a request of an address.
+    /// [SES-52] Count a request of an address.
     async fn admit(&self, address: IpAddr) -> Result<(), Stopped>;
 
     /// Count a request of a subject that has shown a good credential.
     async fn admit_subject(&self, subject: &str) -> Result<(), Stopped>;
 
-    /// Count a failed credential or session id; the length of the ban, when this one brought it about.
+    /// How long an address is still banned; `None` when it is not.
+    async fn banned_for(&self, address: IpAddr) -> Option<Duration>;
+
+    /// Count a failed credential; the length of the ban, when this one brought it about.
     async fn failed(&self, address: IpAddr) -> Option<Duration>;
 }

@@ -1,13 +1,14 @@
 //! Rates that are counted in memory, with a bound on that memory.
 //!
-//! Who holds an IPv6 /32 has four thousand million networks of 64 bits to come from. While there is room each is counted
-//! by itself; when there is none, those that are new are counted together by the larger network that they lie in.
+//! Who holds an IPv6 /32 has four thousand million networks of 64 bits to come from. When there is no room for one more,
+//! all counts are forgotten: each costs such a client a request, and gives nobody more than one burst anew. Rejected: to
+//! count the new ones together by the larger network that they lie in. Strangers then pay for each other.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
     net::IpAddr,
     num::NonZeroU32,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{PoisonError, RwLock},
     time::Duration,
 };
 
@@ -18,8 +19,6 @@ use governor::{
 
 /// Keys that are counted at the same time; about 100 bytes each.
 pub(super) const MOST_KEYS: usize = 100_000;
-/// Counters that have run out are looked for at most so often when there is no room.
-const BETWEEN_SWEEPS: Duration = Duration::from_secs(1);
 
 /// What an address counts as: IPv6 by /64, since a single customer holds one, and IPv4 mapped into IPv6 as IPv4.
 #[must_use]
@@ -30,23 +29,13 @@ pub fn counted_as(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What an address counts as when there is no room for it alone: IPv4 by /16, IPv6 by /32, the least that a registry
-/// gives to a provider.
-pub(super) fn counted_roughly_as(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4((v4.to_bits() >> 16 << 16).into()),
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 96 << 96).into()),
-    }
-}
-
 /// So many a minute by key, of which as many may come at once.
 #[derive(Debug)]
 pub struct Rate(Option<Counters>);
 
 #[derive(Debug)]
 struct Counters {
-    fine: Keyed<IpAddr>,
-    rough: Keyed<IpAddr>,
+    addresses: Keyed<IpAddr>,
     subjects: Keyed<u64>,
     /// Subjects are counted by a keyed hash: they may be long, and nobody can choose two that collide.
     hasher: RandomState,
@@ -61,8 +50,7 @@ impl Rate {
 
     pub(super) fn with_room(count: u32, most: usize) -> Self {
         Self(NonZeroU32::new(count).map(|count| Counters {
-            fine: Keyed::new(count, most),
-            rough: Keyed::new(count, most),
+            addresses: Keyed::new(count, most),
             subjects: Keyed::new(count, most),
             hasher: RandomState::new(),
         }))
@@ -73,67 +61,68 @@ impl Rate {
     /// # Errors
     /// It is one too many: how long to wait.
     pub fn count_address(&self, address: IpAddr) -> Result<(), Duration> {
-        let Some(Counters { fine, rough, .. }) = &self.0 else { return Ok(()) };
-        let counted = fine.count(&counted_as(address)).or_else(|| rough.count(&counted_roughly_as(address)));
-        // With no room left even for providers nobody can be told from anybody, and so nobody is turned away.
-        counted.unwrap_or(Ok(()))
+        let Some(Counters { addresses, .. }) = &self.0 else { return Ok(()) };
+        addresses.count(&counted_as(address))
     }
 
-    /// Count a request of a subject. One that there is no room for is not counted: it has shown a credential.
+    /// Count a request of a subject.
     ///
     /// # Errors
     /// It is one too many: how long to wait.
     pub fn count_subject(&self, subject: &str) -> Result<(), Duration> {
         let Some(Counters { subjects, hasher, .. }) = &self.0 else { return Ok(()) };
-        subjects.count(&hasher.hash_one(subject)).unwrap_or(Ok(()))
+        subjects.count(&hasher.hash_one(subject))
     }
 
     #[cfg(test)]
     pub(super) fn keys(&self) -> usize {
-        self.0
-            .as_ref()
-            .map_or(0, |all| all.fine.limiter.len() + all.rough.limiter.len() + all.subjects.limiter.len())
+        self.0.as_ref().map_or(0, |all| all.addresses.len() + all.subjects.len())
     }
 }
 
 #[derive(Debug)]
 struct Keyed<K: Clone + Eq + std::hash::Hash> {
-    limiter: DefaultKeyedRateLimiter<K>,
+    limiter: RwLock<DefaultKeyedRateLimiter<K>>,
+    quota: Quota,
     most: usize,
-    started: <DefaultClock as governor::clock::Clock>::Instant,
-    /// Milliseconds after `started` before which no sweep is worth it.
-    next_sweep: AtomicU64,
 }
 
 impl<K: Clone + Eq + std::hash::Hash> Keyed<K> {
     fn new(count: NonZeroU32, most: usize) -> Self {
-        let limiter = RateLimiter::keyed(Quota::per_minute(count));
-        Self { limiter, most, started: DefaultClock::default().now(), next_sweep: AtomicU64::new(0) }
+        let quota = Quota::per_minute(count);
+        Self { limiter: RwLock::new(RateLimiter::keyed(quota)), quota, most }
     }
 
-    /// None when there is no room for a key that may be new.
-    fn count(&self, key: &K) -> Option<Result<(), Duration>> {
-        if self.limiter.len() >= self.most {
-            self.sweep();
-            if self.limiter.len() >= self.most {
-                return None;
-            }
-        }
-        let checked = self.limiter.check_key(key);
-        Some(checked.map_err(|not_until| not_until.wait_time_from(DefaultClock::default().now())))
+    fn count(&self, key: &K) -> Result<(), Duration> {
+        let limiter = self.limiter.read().unwrap_or_else(PoisonError::into_inner);
+        let limiter = if limiter.len() < self.most {
+            limiter
+        } else {
+            drop(limiter);
+            self.forget();
+            self.limiter.read().unwrap_or_else(PoisonError::into_inner)
+        };
+        let checked = limiter.check_key(key);
+        checked.map_err(|not_until| not_until.wait_time_from(DefaultClock::default().now()))
     }
 
-    fn sweep(&self) {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let since_start = DefaultClock::default().now().duration_since(self.started);
-        let (now, due) = (millis(since_start), self.next_sweep.load(Ordering::Relaxed));
-        let next = now.saturating_add(millis(BETWEEN_SWEEPS));
-        let is_mine = now >= due
-            && self.next_sweep.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if is_mine {
-            self.limiter.retain_recent();
-            self.limiter.shrink_to_fit();
+    /// [SES-73] those that have run out, or, where that makes no room, all of them
+    fn forget(&self) {
+        let mut limiter = self.limiter.write().unwrap_or_else(PoisonError::into_inner);
+        // Another one may have done it meanwhile.
+        if limiter.len() < self.most {
+            return;
         }
+        limiter.retain_recent();
+        // Looking at all of them is not to be had for each request.
+        if limiter.len() > self.most / 2 {
+            *limiter = RateLimiter::keyed(self.quota);
+        }
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.limiter.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 
@@ -156,14 +145,17 @@ mod tests {
     }
 
     #[test]
-    fn a_32_of_ipv6_grows_the_memory_to_its_bound_and_is_then_counted_as_one() {
+    fn a_32_of_ipv6_grows_the_memory_to_its_bound_and_limits_no_neighbour() {
+        // [SES-73]
         let rate = Rate::with_room(3, 1_000);
-        let admitted = (0..20_000).filter(|n| rate.count_address(of_the_same_32(*n)).is_ok()).count();
-        assert!(rate.keys() <= 1_001, "{}", rate.keys());
-        assert_eq!(admitted, 1_000 + 3);
-        // A network that lies elsewhere has its own count.
-        let elsewhere = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-        assert!(rate.count_address(elsewhere).is_ok());
+        for n in 0..20_000 {
+            assert!(rate.count_address(of_the_same_32(n)).is_ok(), "{n} has asked once");
+            assert!(rate.keys() <= 1_000, "{}", rate.keys());
+        }
+        // What is still counted is counted each by itself.
+        let busy = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+        assert_eq!((0..10).filter(|_| rate.count_address(busy).is_ok()).count(), 3);
+        assert!(rate.count_address(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2))).is_ok());
     }
 
     #[test]

@@ -27,23 +27,18 @@ const PREFIX: &str = "plimsoll:abuse:";
 /// Rates are by the minute.
 const RATE_WINDOW_MS: u64 = 60_000;
 
-/// Keys: ban, rate. Arguments: requests in a window (0: any), window in ms. Answer: what stops it (0 nothing, 1 ban,
-/// 2 rate) and for how many ms.
+/// Keys: rate. Arguments: requests in a window, window in ms. Answer: for how many ms it has to wait.
 static ADMIT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
+        local count = redis.call('INCR', KEYS[1])
         local left = redis.call('PTTL', KEYS[1])
-        if left > 0 then return {1, left} end
-        local most = tonumber(ARGV[1])
-        if most == 0 then return {0, 0} end
-        local count = redis.call('INCR', KEYS[2])
-        left = redis.call('PTTL', KEYS[2])
         if left < 0 then
             left = tonumber(ARGV[2])
-            redis.call('PEXPIRE', KEYS[2], left)
+            redis.call('PEXPIRE', KEYS[1], left)
         end
-        if count > most then return {2, left} end
-        return {0, 0}",
+        if count > tonumber(ARGV[1]) then return math.max(left, 1) end
+        return 0",
     )
 });
 
@@ -78,10 +73,11 @@ impl RedisGuard {
         Self { limits, link, metrics, memory }
     }
 
-    async fn admitted(&self, ban: String, rate: String, most: u32) -> Result<(u8, u64), Fault> {
+    /// How long to wait, in milliseconds; 0 when it need not.
+    async fn wait(&self, rate: String, most: u32) -> Result<u64, Fault> {
         self.link
             .run("asking whether a request may go on", async move |mut redis| {
-                ADMIT.key(ban).key(rate).arg(most).arg(RATE_WINDOW_MS).invoke_async(&mut redis).await
+                ADMIT.key(rate).arg(most).arg(RATE_WINDOW_MS).invoke_async(&mut redis).await
             })
             .await
     }
@@ -103,18 +99,13 @@ fn millis(time: Duration) -> u64 {
 #[async_trait]
 impl Guard for RedisGuard {
     async fn admit(&self, address: IpAddr) -> Result<(), Stopped> {
-        let Limits { max_failures, requests_per_minute, .. } = self.limits;
-        if self.limits.allows(address) || max_failures == 0 && requests_per_minute == 0 {
+        let most = self.limits.requests_per_minute;
+        if most == 0 || self.limits.allows(address) {
             return Ok(());
         }
-        if let Some(retry_after) = self.memory.banned_for(address) {
-            return Err(Stopped::Banned { retry_after });
-        }
-        let (ban, rate) = (of_address(address, "ban"), of_address(address, "rate"));
-        match self.admitted(ban, rate, requests_per_minute).await {
-            Ok((0, _)) => Ok(()),
-            Ok((1, left)) => Err(Stopped::Banned { retry_after: Duration::from_millis(left) }),
-            Ok((_, left)) => {
+        match self.wait(of_address(address, "rate"), most).await {
+            Ok(0) => Ok(()),
+            Ok(left) => {
                 self.metrics.rate_limited("address");
                 Err(Stopped::Rate { retry_after: Duration::from_millis(left) })
             }
@@ -131,9 +122,9 @@ impl Guard for RedisGuard {
         // Hashed, since a subject may be long.
         let hash: String =
             Sha256::digest(subject.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        match self.admitted(key(&hash, "no-ban"), key(&hash, "subject"), most).await {
-            Ok((0, _)) => Ok(()),
-            Ok((_, left)) => {
+        match self.wait(key(&hash, "subject"), most).await {
+            Ok(0) => Ok(()),
+            Ok(left) => {
                 self.metrics.rate_limited("subject");
                 Err(Stopped::Rate { retry_after: Duration::from_millis(left) })
             }
@@ -141,9 +132,25 @@ impl Guard for RedisGuard {
         }
     }
 
+    async fn banned_for(&self, address: IpAddr) -> Option<Duration> {
+        if self.limits.max_failures == 0 || self.limits.allows(address) {
+            return None;
+        }
+        if let Some(left) = self.memory.ban_left(address) {
+            return Some(left);
+        }
+        let ban = of_address(address, "ban");
+        let asking = self.link.run("looking for a ban", async move |mut redis| {
+            redis::cmd("PTTL").arg(ban).query_async::<i64>(&mut redis).await
+        });
+        // Without Redis the bans of memory count, and there is none.
+        let left = u64::try_from(asking.await.ok()?).ok().filter(|left| *left > 0)?;
+        Some(Duration::from_millis(left).min(self.limits.ban))
+    }
+
     async fn failed(&self, address: IpAddr) -> Option<Duration> {
         let Limits { max_failures, failure_window, ban, .. } = self.limits;
-        if max_failures == 0 || self.limits.allows(address) || self.memory.banned_for(address).is_some() {
+        if max_failures == 0 || self.limits.allows(address) || self.memory.ban_left(address).is_some() {
             return None;
         }
         let keys = (of_address(address, "ban"), of_address(address, "failures"));

@@ -65,15 +65,6 @@ impl Refused {
             Self::Exhausted => "session-exhausted",
         }
     }
-
-    /// Whether somebody who guesses ids would see this.
-    #[must_use]
-    pub fn is_a_guess(self) -> bool {
-        match self {
-            Self::Malformed | Self::Unknown | Self::Foreign => true,
-            Self::Missing | Self::Expired | Self::Exhausted => false,
-        }
-    }
 }
 
 impl Session {

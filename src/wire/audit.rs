@@ -1,6 +1,8 @@
 //! What of a request goes into the audit log. Never its path, its query or its session id: whoever reads the log must
 //! not be able to use what it says.
 
+use std::time::Duration;
+
 use super::{Call, House};
 use crate::{
     auth::Grant,
@@ -117,8 +119,17 @@ impl House {
         self.audit.event(&Event { reason: Some(reason), ..self.event(event, Outcome::Refused, place) });
     }
 
+    /// [SES-51] How long an address is still banned. What shares the address of a proxy is nobody's.
+    pub async fn banned_for(&self, place: &Place) -> Option<Duration> {
+        if self.proxies.trusts(place.address) { None } else { self.guard.banned_for(place.address).await }
+    }
+
     /// Count a guess; whoever guesses too often is banned.
     pub async fn failed(&self, place: &Place) {
+        // [SES-72] a proxy whose clients cannot be told apart is none of them
+        if self.proxies.trusts(place.address) {
+            return;
+        }
         if let Some(ban) = self.guard.failed(place.address).await {
             let seconds = ban.as_secs();
             tracing::warn!(address = %place.address, seconds, "banned after too many wrong credentials");
@@ -126,7 +137,7 @@ impl House {
         }
     }
 
-    /// [SES-51] [SES-52] may this address ask at all?
+    /// [SES-52] may this address ask at all?
     ///
     /// # Errors
     /// When it has to wait.

@@ -10,7 +10,7 @@
 //! `consider` reads and changes nothing, so that it can be asked twice; `admit` and `denied` count, record, bind and
 //! mint, once a request.
 
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
 use super::{
     Access, Call, Door, House,
@@ -123,6 +123,7 @@ async fn consider(
         // [SES-17] nothing else is mended by a session, or by time
         Denied::Malformed { .. }
         | Denied::BadSignature { .. }
+        | Denied::BadSignatureOrType { .. }
         | Denied::WrongPath { .. }
         | Denied::WrongSize { .. }
         | Denied::LengthRequired
@@ -503,7 +504,14 @@ pub async fn denied(call: &Call<'_>, why: NotGranted, dialect: &'static str) -> 
             call.house.metrics.refused(dialect, word);
             tracing::info!(reason = word, detail = %why, "credential refused");
             call.decided(Outcome::Refused, &Decision::of_nobody(word));
-            if is_a_failure(&why) {
+            // [SES-51] judged first: a ban is told in place of this refusal, and of nothing else
+            if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+                && let Some(retry_after) = call.house.banned_for(&call.place).await
+            {
+                return too_often(call.house, &call.place, Stopped::Banned { retry_after });
+            }
+            // [SES-71] a page can have any browser ask
+            if why.is_a_guess() && !matches!(call.method, Method::GET | Method::HEAD) {
                 call.house.failed(&call.place).await;
             }
             let reply = Reply::problem(status, word, &why.to_string());
@@ -524,25 +532,14 @@ pub async fn denied(call: &Call<'_>, why: NotGranted, dialect: &'static str) -> 
     }
 }
 
-/// [SES-53] what guesses, and not what is merely late
-fn is_a_failure(why: &Denied) -> bool {
-    match why {
-        Denied::Malformed { .. }
-        | Denied::BadSignature { .. }
-        | Denied::WrongPath { .. }
-        | Denied::WrongSize { .. } => true,
-        Denied::Missing | Denied::LengthRequired | Denied::NotYetValid { .. } | Denied::Expired { .. } => {
-            false
-        }
-    }
-}
-
 const INVALID_TOKEN: Option<&str> = Some("Bearer error=\"invalid_token\"");
 
 fn status_of(why: &Denied) -> (StatusCode, &'static str, Option<&'static str>) {
     match why {
         Denied::Missing => (StatusCode::UNAUTHORIZED, "credential-missing", Some("Bearer")),
-        Denied::Malformed { carrier, .. } | Denied::BadSignature { carrier } => match carrier {
+        Denied::Malformed { carrier, .. }
+        | Denied::BadSignature { carrier }
+        | Denied::BadSignatureOrType { carrier } => match carrier {
             Carrier::Header => (StatusCode::UNAUTHORIZED, "credential-invalid", INVALID_TOKEN),
             Carrier::Query => (StatusCode::FORBIDDEN, "credential-invalid", None),
         },
@@ -567,8 +564,9 @@ pub async fn session_refused(house: &House, place: &Place, why: session::Refused
     house.metrics.session("refused");
     tracing::info!(reason = why.word(), "session refused");
     house.record_refusal(Happened::SessionRefused, why.word(), place);
-    if why.is_a_guess() {
-        house.failed(place).await;
+    // [SES-51] [SES-71] told of a ban, and counted towards none
+    if let Some(retry_after) = house.banned_for(place).await {
+        return too_often(house, place, Stopped::Banned { retry_after });
     }
     let reply = Reply::problem(status, why.word(), &why.to_string());
     match status {

@@ -21,6 +21,15 @@ pub struct Proxies {
     header: ForwardedHeader,
 }
 
+/// Which headers a proxy writes.
+#[derive(Clone, Copy, Debug)]
+enum Family {
+    /// `X-Forwarded-For`, `-Proto` and `-Host`.
+    XForwarded,
+    /// `Forwarded`.
+    Forwarded,
+}
+
 /// What a hop's proxy says of the client in front of it; `None` when it names no address.
 struct Hop<'a> {
     client: Option<IpAddr>,
@@ -34,17 +43,20 @@ impl Proxies {
         Self { trusted, header }
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether this is the address of a proxy that is believed.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(address))
     }
 
-    fn writes_forwarded(&self, headers: &HeaderMap) -> bool {
+    /// The families of headers that are looked at: the configured one, or, where that is left open, those that are there.
+    fn families(&self, headers: &HeaderMap) -> (bool, bool) {
         match self.header {
             ForwardedHeader::Auto => {
-                !headers.contains_key(X_FORWARDED_FOR) && headers.contains_key(http::header::FORWARDED)
+                (headers.contains_key(X_FORWARDED_FOR), headers.contains_key(http::header::FORWARDED))
             }
-            ForwardedHeader::XForwardedFor => false,
-            ForwardedHeader::Forwarded => true,
+            ForwardedHeader::XForwardedFor => (true, false),
+            ForwardedHeader::Forwarded => (false, true),
         }
     }
 
@@ -55,9 +67,21 @@ impl Proxies {
     /// quotes may spoil what our proxy added to them.
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let mut nearest = peer.to_canonical();
-        self.believed(peer, headers, |hop| nearest = hop.client.unwrap_or(nearest));
-        nearest
+        let peer = peer.to_canonical();
+        let named = |family: Family| {
+            let mut nearest = peer;
+            self.believed(family, peer, headers, |hop| nearest = hop.client.unwrap_or(nearest));
+            nearest
+        };
+        match self.families(headers) {
+            (true, false) | (false, false) => named(Family::XForwarded),
+            (false, true) => named(Family::Forwarded),
+            // [SES-74] a proxy writes one of them, and the client may have written the other
+            (true, true) => {
+                let (one, other) = (named(Family::XForwarded), named(Family::Forwarded));
+                if one == other { one } else { peer }
+            }
+        }
     }
 
     /// `scheme://host` as a trusted proxy reports it. Of several the outermost counts that names both.
@@ -66,23 +90,28 @@ impl Proxies {
         if !self.trusts(peer) {
             return None;
         }
-        if self.writes_forwarded(headers) {
-            let mut outermost = None;
-            self.believed(peer, headers, |hop| {
-                if let Some(Element { proto: Some(scheme), host: Some(host), .. }) = &hop.element {
-                    outermost = Some((scheme.to_ascii_lowercase(), host.clone().into_owned()));
-                }
-            });
-            return outermost.and_then(|(scheme, host)| origin_of(&scheme, &host));
+        match self.families(headers) {
+            (true, false) | (false, false) => x_forwarded_origin(headers),
+            (false, true) => self.forwarded_origin(peer, headers),
+            // [SES-74]
+            (true, true) => x_forwarded_origin(headers)
+                .filter(|one| Some(one) == self.forwarded_origin(peer, headers).as_ref()),
         }
-        // Where a proxy adds a line to the client's own, its line is the last.
-        let last = |name: &str| headers.get_all(name).iter().next_back()?.to_str().ok().map(str::trim);
-        origin_of(last("x-forwarded-proto")?, last("x-forwarded-host")?)
+    }
+
+    fn forwarded_origin(&self, peer: IpAddr, headers: &HeaderMap) -> Option<String> {
+        let mut outermost = None;
+        self.believed(Family::Forwarded, peer, headers, |hop| {
+            if let Some(Element { proto: Some(scheme), host: Some(host), .. }) = &hop.element {
+                outermost = Some((scheme.to_ascii_lowercase(), host.clone().into_owned()));
+            }
+        });
+        outermost.and_then(|(scheme, host)| origin_of(&scheme, &host))
     }
 
     /// Shows each hop that a trusted proxy reports, the nearest first, until one is reported by somebody else, or is
     /// unreadable: behind that nothing can be believed.
-    fn believed(&self, peer: IpAddr, headers: &HeaderMap, mut see: impl FnMut(&Hop<'_>)) {
+    fn believed(&self, family: Family, peer: IpAddr, headers: &HeaderMap, mut see: impl FnMut(&Hop<'_>)) {
         if !self.trusts(peer) {
             return;
         }
@@ -90,27 +119,37 @@ impl Proxies {
             see(hop);
             !hop.client.is_some_and(|client| self.trusts(client))
         };
-        if self.writes_forwarded(headers) {
-            for value in headers.get_all(http::header::FORWARDED).iter().rev() {
-                for text in forwarded::elements_from_the_right(value.as_bytes()) {
-                    let element = forwarded::element(text);
-                    let client = element.as_ref().and_then(|found| forwarded::node(found.client.as_deref()?));
-                    if is_last(&Hop { client, element }) {
-                        return;
+        match family {
+            Family::Forwarded => {
+                for value in headers.get_all(http::header::FORWARDED).iter().rev() {
+                    for text in forwarded::elements_from_the_right(value.as_bytes()) {
+                        let element = forwarded::element(text);
+                        let client =
+                            element.as_ref().and_then(|found| forwarded::node(found.client.as_deref()?));
+                        if is_last(&Hop { client, element }) {
+                            return;
+                        }
                     }
                 }
             }
-            return;
-        }
-        for value in headers.get_all(X_FORWARDED_FOR).iter().rev() {
-            for text in value.as_bytes().rsplit(|byte| *byte == b',') {
-                let client = std::str::from_utf8(text).ok().and_then(|text| address(text.trim()));
-                if is_last(&Hop { client, element: None }) {
-                    return;
+            Family::XForwarded => {
+                for value in headers.get_all(X_FORWARDED_FOR).iter().rev() {
+                    for text in value.as_bytes().rsplit(|byte| *byte == b',') {
+                        let client = std::str::from_utf8(text).ok().and_then(|text| address(text.trim()));
+                        if is_last(&Hop { client, element: None }) {
+                            return;
+                        }
+                    }
                 }
             }
         }
     }
+}
+
+fn x_forwarded_origin(headers: &HeaderMap) -> Option<String> {
+    // Where a proxy adds a line to the client's own, its line is the last.
+    let last = |name: &str| headers.get_all(name).iter().next_back()?.to_str().ok().map(str::trim);
+    origin_of(last("x-forwarded-proto")?, last("x-forwarded-host")?)
 }
 
 fn origin_of(scheme: &str, host: &str) -> Option<String> {

@@ -188,4 +188,6 @@ fn expired(judged: &Result<Grant, Denied>) -> Option<i64> {
 }
 
 const BAD_QUERY: Result<Grant, Denied> = Err(Denied::BadSignature { carrier: Carrier::Query });
+/// Of a MAC that signs the content type too.
+const BAD_TYPED: Result<Grant, Denied> = Err(Denied::BadSignatureOrType { carrier: Carrier::Query });
 const BAD_HEADER: Result<Grant, Denied> = Err(Denied::BadSignature { carrier: Carrier::Header });

@@ -123,15 +123,27 @@ fn forwarded_is_read_as_the_rfc_writes_it() {
 }
 
 #[test]
-fn the_configured_header_counts_and_auto_prefers_x_forwarded_for() {
+fn the_configured_header_counts_and_auto_believes_neither_where_they_differ() {
+    // [SES-74]
     let mut both = forwarded(&["for=192.0.2.2"]);
     both.extend(x_forwarded_for(&["192.0.2.1"]));
     for (header, client) in [
-        (ForwardedHeader::Auto, "192.0.2.1"),
+        (ForwardedHeader::Auto, "10.0.0.1"),
         (ForwardedHeader::XForwardedFor, "192.0.2.1"),
         (ForwardedHeader::Forwarded, "192.0.2.2"),
     ] {
         assert_eq!(proxies_of(header).client(ip("10.0.0.1"), &both), ip(client), "{header:?}");
+    }
+    // A proxy that writes both, and a client that repeats what is true.
+    let mut agreed = forwarded(&["for=192.0.2.1;proto=https;host=up.example.org"]);
+    agreed.extend(x_forwarded_for(&["6.6.6.6, 192.0.2.1"]));
+    assert_eq!(proxies().client(ip("10.0.0.1"), &agreed), ip("192.0.2.1"));
+    assert_eq!(proxies().origin(ip("10.0.0.1"), &agreed), None, "one family alone names an origin");
+    for (proto, origin) in [("https", Some("https://up.example.org".to_owned())), ("http", None)] {
+        let mut both = agreed.clone();
+        both.insert("x-forwarded-proto", proto.parse().unwrap());
+        both.insert("x-forwarded-host", "up.example.org".parse().unwrap());
+        assert_eq!(proxies().origin(ip("10.0.0.1"), &both), origin);
     }
     let peer = ip("10.0.0.1");
     let only = forwarded(&["for=192.0.2.2"]);

@@ -15,7 +15,9 @@ const SUBJECT_RATE: &[Need] = &[Need::Session(Condition::SubjectRate)];
 
 pub(super) const CASES: &[Case] = &[
     case!(["SES-51"], "an address with too many bad tokens is refused, and no other is", bans_bad_tokens, needs BAN),
-    case!(["SES-51"], "an address that guesses session ids is refused", bans_guesses, needs BAN),
+    case!(["SES-51"], "a banned address is served where its credential is good, and where none is needed", serves_the_banned, needs BAN),
+    case!(["SES-71"], "session ids, GET and HEAD ban nobody", spares_what_a_page_can_send, needs BAN),
+    case!(["SES-70", "AUT-100"], "genuine tokens that do not fit ban nobody", spares_the_genuine, needs BAN),
     case!(["SES-51"], "IPv6 addresses count by /64", bans_a_v6_network, needs BAN),
     case!(["SES-51"], "an allow-listed address is never banned", spares_the_allowed, needs BAN),
     case!(["SES-52"], "an address that asks too often is told when to come back", limits_addresses, needs ADDRESS_RATE),
@@ -57,7 +59,8 @@ async fn expect_banned(ctx: &Ctx, request: &Request, place: impl Fn(u16) -> Plac
         answer.expect_status_in(&[401, 403]).at(format_args!("failure {}", turn + 1))?;
     }
     let from = place(u16::MAX);
-    expect_later(&upload_from(ctx, from).await?).at("a good upload of who is banned")?;
+    expect_later(&ctx.send_from(from, request).await?).at("one failure too many")?;
+    upload_from(ctx, from).await?.expect_status(201).at("a good upload of who is banned")?;
     expect_later(&ctx.send_from(from, request).await?).at("one more failure")
 }
 
@@ -75,13 +78,49 @@ async fn bans_bad_tokens(ctx: &Ctx) -> CaseResult {
     expect_free(ctx, Place::Usual).await
 }
 
-async fn bans_guesses(ctx: &Ctx) -> CaseResult {
+async fn serves_the_banned(ctx: &Ctx) -> CaseResult {
     let held = ctx.held(SIZE, HALF).await?;
+    let (slot, body) = ctx.file("public.jpg", 100)?;
+    ctx.send(&plain(bare(&slot, "PUT").bearer(&ctx.live(&slot)?), &body)).await?.expect_status(201)?;
     let guilty = v4();
+    expect_banned(ctx, &forged(ctx).await?, |_| guilty).await?;
+    let public = ctx.send_from(guilty, &Request::new("GET", &slot.url)).await?;
+    public.expect_status(200).at("a download")?;
+    let recovered = ctx.send_from(guilty, &asking(held.with_session("PUT"), SIZE)).await?;
+    recovered.expect_status(308).at("a session")?;
+    expect_later(&ctx.send_from(guilty, &asking(held.bare("PUT"), SIZE)).await?).at("no credential at all")
+}
+
+async fn spares_what_a_page_can_send(ctx: &Ctx) -> CaseResult {
+    let held = ctx.held(SIZE, HALF).await?;
+    let address = v4();
+    let slot = ctx.slot("photo.jpg", 100)?;
+    let token = slot.claims("image/jpeg").sign(b"not the secret of this server")?;
     let guess = crate::ctx::unique().replace('-', "").repeat(2);
-    let request = asking(held.bare("PUT").header(SESSION_ID, guess), SIZE);
-    expect_banned(ctx, &request, |_| guilty).await?;
+    for _ in 0..ban_after(ctx)?.saturating_add(5) {
+        for method in ["GET", "HEAD"] {
+            ctx.send_from(address, &bare(&slot, method).bearer(&token)).await?;
+        }
+        let request = asking(held.bare("PUT").header(SESSION_ID, &guess), SIZE);
+        ctx.send_from(address, &request).await?.expect_status(401)?;
+    }
+    ctx.send_from(address, &asking(held.bare("PUT"), SIZE)).await?.expect_status(401)?;
     ctx.expect_untouched(&held).await
+}
+
+async fn spares_the_genuine(ctx: &Ctx) -> CaseResult {
+    let address = v4();
+    let (slot, other) = (ctx.slot("photo.jpg", 100)?, ctx.slot("photo.jpg", 100)?);
+    let token = ctx.live(&slot)?;
+    for _ in 0..ban_after(ctx)?.saturating_add(5) {
+        let longer = plain(bare(&slot, "PUT").bearer(&token), &noise(&slot.path, 101));
+        ctx.send_from(address, &longer).await?.expect_status(403)?;
+        let elsewhere = plain(bare(&other, "PUT").bearer(&token), &noise(&other.path, 100));
+        ctx.send_from(address, &elsewhere).await?.expect_status(403)?;
+    }
+    let missing = plain(bare(&slot, "PUT"), &noise(&slot.path, 100));
+    ctx.send_from(address, &missing).await?.expect_status(401)?;
+    Ok(())
 }
 
 async fn bans_a_v6_network(ctx: &Ctx) -> CaseResult {
