@@ -1,6 +1,7 @@
 //! The composition root: the one place where the parts are made and put together, and where the server's life is
 //! told from the first line printed to the last byte kept.
 
+mod pairing;
 mod reload;
 mod survival;
 
@@ -19,6 +20,7 @@ use salvo::{
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::{signal::unix, task::JoinHandle};
 
+use self::pairing::Pair;
 use crate::{
     auth::{KeyringError, Keys},
     blobs::disk::{DiskBlobs, DiskOptions, Durability},
@@ -28,7 +30,7 @@ use crate::{
     engine::{Engine, Error, Parts, Settings},
     fault::Fault,
     leases::local::LocalLeases,
-    ledger::sqlite::SqliteLedger,
+    ledger::{Ledger as _, sqlite::SqliteLedger},
     network::{Agents, Networks},
     telemetry::{Audit, AuditError, LogHandle, Metrics},
     wire::{
@@ -155,17 +157,14 @@ pub async fn assemble(
     metrics: Arc<Metrics>,
 ) -> Result<Arc<House>, ServeError> {
     let secrets = reload::secrets(config)?;
-    house(config, &secrets, clock, metrics).await
+    Ok(house(config, &secrets, clock, metrics).await?.0)
 }
 
-async fn house(
+/// Open the store and the ledger, and lock both.
+async fn open_stores(
     config: &Config,
-    secrets: &[reload::Guarded],
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
-) -> Result<Arc<House>, ServeError> {
-    let audit = Audit::open(config.audit.file.as_deref(), Arc::clone(&metrics))?;
-    let realms = realms(config, secrets)?;
+    metrics: &Arc<Metrics>,
+) -> Result<(Arc<SqliteLedger>, Arc<DiskBlobs>), Fault> {
     let options = DiskOptions {
         path: config.store.path.clone(),
         durability: match config.store.durability {
@@ -175,8 +174,36 @@ async fn house(
         reserve: config.store.reserve.bytes(),
         buffer_memory: config.store.buffer_memory.bytes(),
     };
-    let blobs = Arc::new(DiskBlobs::open(&options, Arc::clone(&metrics))?);
-    let ledger = Arc::new(SqliteLedger::open(config.ledger_url().as_str(), Arc::clone(&metrics)).await?);
+    let blobs = DiskBlobs::open(&options, Arc::clone(metrics))?;
+    let (url, ballast) = (config.ledger_url(), config.ledger.ballast.bytes());
+    let ledger = SqliteLedger::open_with(url.as_str(), ballast, Arc::clone(metrics)).await?;
+    Ok((Arc::new(ledger), Arc::new(blobs)))
+}
+
+/// [ENG-48] Tie the ledger and the store of this configuration together, whatever they hold; for `plimsoll adopt`.
+///
+/// # Errors
+/// When one of them cannot be opened or written.
+pub async fn adopt(config: &Config) -> Result<String, ServeError> {
+    let (ledger, blobs) = open_stores(config, &Metrics::new()).await?;
+    let adopted = pairing::adopt(&ledger, &blobs, SystemClock.now()).await;
+    ledger.close().await;
+    Ok(adopted?)
+}
+
+async fn house(
+    config: &Config,
+    secrets: &[reload::Guarded],
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+) -> Result<(Arc<House>, Pair), ServeError> {
+    let audit = Audit::open(config.audit.file.as_deref(), Arc::clone(&metrics))?;
+    let realms = realms(config, secrets)?;
+    // [ENG-45] before anything is made, recovered, swept or served
+    pairing::compare(config, None)?;
+    let (ledger, blobs) = open_stores(config, &metrics).await?;
+    let pair = Pair::new(Arc::clone(&ledger), Arc::clone(&blobs));
+    pair.check(config, clock.now()).await?;
     let bindings = survival::store(config, &ledger, &metrics)?;
     let parts = Parts {
         ledger,
@@ -186,14 +213,22 @@ async fn house(
         metrics: Arc::clone(&metrics),
     };
     let engine = Engine::new(parts, settings(config));
-    let recovered = engine.recover().await.map_err(ServeError::Recovery)?;
-    tracing::info!(incomplete = recovered.receiving, lowered = recovered.lowered, "recovered");
+    match engine.recover().await {
+        Ok(recovered) => {
+            tracing::info!(incomplete = recovered.receiving, lowered = recovered.lowered, "recovered");
+        }
+        // [ENG-52] what is there is served
+        Err(Error::Fault(fault)) if fault.full => {
+            tracing::error!(%fault, "the disk is full, so recovery is not done before the next start");
+        }
+        Err(error) => return Err(ServeError::Recovery(error)),
+    }
     let cors = Cors {
         allow_origin: HeaderValue::from_str(config.cors.allow_origin.as_str())
             .unwrap_or(HeaderValue::from_static("*")),
         max_age: config.cors.max_age.duration().as_secs(),
     };
-    Ok(Arc::new(House {
+    let house = House {
         engine,
         realms,
         sessions: survival::keeper(config, &bindings, &clock, &metrics),
@@ -212,7 +247,8 @@ async fn house(
         proxies: Proxies::new(config.server.trusted_proxies.clone(), config.server.forwarded_header),
         creations: Limiter::per_minute(config.tus.creations_per_minute),
         max_size: config.store.max_size.bytes(),
-    }))
+    };
+    Ok((Arc::new(house), pair))
 }
 
 /// Run until a signal ends it.
@@ -226,7 +262,7 @@ pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
         tracing::warn!(name, "this environment variable sets no key; `plimsoll config` lists every key");
     }
     let secrets = reload::secrets(config)?;
-    let house = house(config, &secrets, Arc::new(SystemClock), Arc::clone(&metrics)).await?;
+    let (house, pair) = house(config, &secrets, Arc::new(SystemClock), Arc::clone(&metrics)).await?;
     let (engine, keeper) = (house.engine.clone(), house.sessions.clone());
 
     let listener = listen(config.server.listen, "server")?;
@@ -245,6 +281,7 @@ pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
     let server = public_server(config, listener);
     let handle = server.handle();
     let sweeper = tokio::spawn(sweep(Arc::clone(&house), config.limits.sweep_interval.duration()));
+    let counting = tokio::spawn(pair.clone().count_on_hourly());
     let cleaner = keeper
         .clone()
         .map(|keeper| tokio::spawn(survival::clean(keeper, config.session.cleanup_interval.duration())));
@@ -260,6 +297,8 @@ pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
     if let Some(keeper) = keeper {
         keeper.settle().await;
     }
+    counting.abort();
+    pair.count_on().await;
     engine.stop().await;
     sweeper.abort();
     if let Some(cleaner) = cleaner {
@@ -279,7 +318,9 @@ pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
 /// # Errors
 /// When it is there and cannot be read.
 pub async fn inspect_ledger(config: &Config) -> Result<String, Fault> {
-    SqliteLedger::inspect(config.ledger_url().as_str()).await
+    let (found, store) = SqliteLedger::inspect(config.ledger_url().as_str()).await?;
+    pairing::compare(config, store.as_deref())?;
+    Ok(found)
 }
 
 fn listen(address: SocketAddr, section: &'static str) -> Result<tokio::net::TcpListener, ServeError> {

@@ -13,6 +13,7 @@ pub mod id;
 pub mod leases;
 pub mod ledger;
 pub mod network;
+pub mod private;
 pub mod redis_link;
 pub mod session;
 pub mod telemetry;

@@ -10,7 +10,7 @@ use plimsoll::{
 };
 
 fn main() -> ExitCode {
-    cli::run(&Hooks { serve: &serve, check_ledger: &check_ledger })
+    cli::run(&Hooks { serve: &serve, check_ledger: &check_ledger, adopt: &adopt })
 }
 
 fn serve(loaded: Loaded) -> Result<(), Failure> {
@@ -21,6 +21,10 @@ fn serve(loaded: Loaded) -> Result<(), Failure> {
 
 fn check_ledger(config: &Config) -> Result<String, Failure> {
     Ok(runtime(config)?.block_on(app::inspect_ledger(config))?)
+}
+
+fn adopt(config: &Config) -> Result<String, Failure> {
+    Ok(runtime(config)?.block_on(app::adopt(config))?)
 }
 
 fn runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {

@@ -15,14 +15,15 @@ use std::{
 };
 
 /// What each module may name of ours. A module that is not listed here fails, so that nobody forgets it.
-const MAY_NAME: [(&str, &[&str]); 20] = [
+const MAY_NAME: [(&str, &[&str]); 21] = [
     ("clock", &[]),
     ("fault", &[]),
     ("id", &[]),
     ("upload", &["clock"]),
     ("telemetry", &["config"]),
-    ("ledger", &["session", "upload", "clock", "fault", "telemetry"]),
-    ("blobs", &["upload", "clock", "fault", "telemetry"]),
+    ("ledger", &["session", "upload", "clock", "fault", "telemetry", "private"]),
+    ("private", &[]),
+    ("blobs", &["upload", "clock", "fault", "telemetry", "private"]),
     ("leases", &["upload", "clock", "fault", "telemetry"]),
     ("engine", &["upload", "clock", "fault", "id", "telemetry", "ledger", "blobs", "leases"]),
     ("auth", &["upload", "clock", "id"]),

@@ -130,3 +130,84 @@ fn a_ledger_whose_file_was_taken_away_takes_no_change() {
     assert_eq!(back.len(), 5);
     all_are_there(&server, &back);
 }
+
+fn delete(server: &Server, slot: &Slot) -> u16 {
+    let mut conn = server.connect();
+    conn.head("DELETE", &slot.target, &[]).unwrap();
+    conn.answer().unwrap().status
+}
+
+/// Requests on a disk that holds store and ledger, filled to the last byte until a PUT is refused.
+fn filled(disk: &SmallDisk, server: &Server) {
+    disk.fill();
+    let mut more = slots("full", 400).into_iter();
+    while put(server, &more.next().expect("a full disk refuses")) != 507 {
+        disk.fill();
+    }
+    // What was set free at that moment is somebody else's now.
+    assert_eq!(get(server, "/readyz"), 503);
+}
+
+// [ENG-52]
+#[test]
+fn on_a_full_disk_uploads_can_be_deleted_and_that_heals_it() {
+    let disk = SmallDisk::new("48m");
+    let setup = Setup::new()
+        .with_metrics()
+        .key("STORE__PATH", disk.path().join("store").display())
+        .key("LEDGER__BALLAST", "4 MiB")
+        .key("SLOTS__DELETE_COMPLETE", "true");
+    let server = setup.start();
+    let large = vec![b'x'; 16 << 20];
+    let slot = Slot::new("large/file.bin", large.len() as u64);
+    let mut conn = server.connect();
+    conn.put(&slot).unwrap();
+    conn.send(&large).unwrap();
+    conn.answer().unwrap().expect(201);
+    let small = acknowledged(&server, slots("small", 200));
+    filled(&disk, &server);
+    for slot in &small {
+        assert_eq!(delete(&server, slot), 204);
+    }
+    assert_eq!(delete(&server, &small[0]), 410);
+    assert!(server.metric("plimsoll_ledger_writable") < 1.0);
+    assert_eq!(delete(&server, &slot), 204);
+    eventually("room heals it", || get(&server, "/readyz") == 200);
+    assert!(disk.path().join("store/ledger.db-ballast").exists());
+    let more = acknowledged(&server, slots("more", 5));
+    assert_eq!(more.len(), 5);
+    let server = server.kill().start();
+    all_are_there(&server, &more);
+    assert_eq!(get(&server, &small[0].path), 410);
+}
+
+// [ENG-52]
+#[test]
+fn a_server_starts_on_a_full_disk_and_serves_what_is_there() {
+    let disk = SmallDisk::new("48m");
+    let setup = setup(&disk).key("LEDGER__BALLAST", "4 MiB");
+    let server = setup.start();
+    let kept = acknowledged(&server, slots("before", 5));
+    assert_eq!(kept.len(), 5);
+    server.terminate();
+    let setup = server.ended().1;
+    disk.fill();
+    // Twice: the first start may live on the ballast of the last stop.
+    for _ in 0..2 {
+        let server = setup.start();
+        all_are_there(&server, &kept);
+        disk.fill();
+        filled(&disk, &server);
+        all_are_there(&server, &kept);
+        server.terminate();
+        let _ = server.ended();
+        disk.fill();
+    }
+    let server = setup.start();
+    all_are_there(&server, &kept);
+    disk.free();
+    eventually("room heals it", || get(&server, "/readyz") == 200);
+    let more = acknowledged(&server, slots("after", 5));
+    assert_eq!(more.len(), 5);
+    all_are_there(&server, &more);
+}

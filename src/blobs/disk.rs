@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   <store.path>/blobs/3f/3fa9...e1     one file a blob, 256 shards by the key's first byte
+//!   <store.path>/blobs/store-id         which store this is
 //!   <store.path>/lock                   held for as long as the server runs: one process a store
 //! ```
 //!
@@ -9,13 +10,13 @@
 //! moves nothing and needs no second sync. Names are ours: 128 random bits in hex.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
     io,
     ops::Range,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -31,9 +32,12 @@ use futures_util::{
 use super::{
     BlobWriter, Blobs, Durable,
     adaptive::{AdaptiveFile, Pace},
+    identity::{self, StoreIdentity},
 };
 use crate::{
+    clock::Timestamp,
     fault::{Component, Fault},
+    private::{self, sync_folder},
     telemetry::Metrics,
     upload::{BlobKey, BlobState, Offset},
 };
@@ -74,7 +78,10 @@ pub struct DiskOptions {
 /// See the module's page.
 #[derive(Debug)]
 pub struct DiskBlobs {
+    path: PathBuf,
     blobs: PathBuf,
+    /// `None` until it is tied to a ledger.
+    identity: Mutex<Option<StoreIdentity>>,
     durability: Durability,
     reserve: u64,
     /// Whether space is allocated ahead.
@@ -95,13 +102,9 @@ impl DiskBlobs {
     pub fn open(options: &DiskOptions, metrics: Arc<Metrics>) -> Result<Self, Fault> {
         let doing = |what: &'static str| move |e: io::Error| Fault::io(what, &e);
         let blobs = options.path.join("blobs");
-        std::fs::create_dir_all(&blobs).map_err(doing("creating the store's folder"))?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(options.path.join("lock"))
-            .map_err(doing("opening the store's lock"))?;
+        private::make_folder(&blobs).map_err(doing("creating the store's folder"))?;
+        let lock =
+            private::open_file(&options.path.join("lock")).map_err(doing("opening the store's lock"))?;
         // [ENG-27] one server a store
         lock.try_lock().map_err(|e| match e {
             TryLockError::WouldBlock => Fault::new(
@@ -113,18 +116,20 @@ impl DiskBlobs {
         })?;
         for shard in 0..=u8::MAX {
             let folder = blobs.join(format!("{shard:02x}"));
-            match std::fs::create_dir(&folder) {
+            match DirBuilder::new().mode(0o700).create(&folder) {
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(Fault::io("creating a shard", &e));
                 }
                 _ => {}
             }
         }
-        for folder in [&blobs, &options.path] {
-            sync_folder(folder).map_err(doing("syncing the store's folder"))?;
-        }
+        sync_folder(&blobs).map_err(doing("syncing the store's folder"))?;
+        private::warn_of_exposed([blobs.as_path()]);
+        let identity = identity::read(&options.path).map_err(doing("reading the store's id"))?;
         let store = Self {
+            path: options.path.clone(),
             blobs,
+            identity: Mutex::new(identity),
             durability: options.durability,
             reserve: options.reserve,
             allocates: !is_in_memory(&options.path),
@@ -136,6 +141,31 @@ impl DiskBlobs {
             _lock: lock,
         };
         Ok(store)
+    }
+
+    /// Which store this is; `None` when it was never tied to a ledger.
+    #[must_use]
+    pub fn identity(&self) -> Option<StoreIdentity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Say which store this is from now on, durably.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_identity(&self, new: StoreIdentity) -> Result<(), Fault> {
+        identity::write(&self.path, &new).map_err(|e| Fault::io("writing the store's id", &e))?;
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
+        Ok(())
+    }
+
+    /// One page of all keys, those that are kept from the scan for orphans too.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub async fn all_keys(&self, page: u32) -> Result<Vec<BlobKey>, Fault> {
+        let folder = self.blobs.join(format!("{page:02x}"));
+        blocking("listing blobs", move || keys_in(&folder, None)).await
     }
 
     /// Where a blob is. Refuses a key that we did not make, whoever asks.
@@ -186,8 +216,22 @@ async fn blocking<T: Send + 'static>(
         .map_err(|e| Fault::io(doing, &e))
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+/// The keys in a shard, but for those of blobs that are as old as `keep_until`.
+fn keys_in(shard: &Path, keep_until: Option<Timestamp>) -> io::Result<Vec<BlobKey>> {
+    let mut keys = Vec::new();
+    for entry in std::fs::read_dir(shard)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let is_kept = || match (keep_until, entry.metadata()) {
+            (None, _) => false,
+            (Some(until), Ok(found)) => found.mtime().saturating_mul(1000) <= until.0,
+            (Some(_), Err(_)) => true,
+        };
+        if is_key(&name) && !is_kept() {
+            keys.push(BlobKey(name));
+        }
+    }
+    Ok(keys)
 }
 
 /// Whether a folder lies on tmpfs. There are no extents to lay out in memory, and allocating pages ahead was measured
@@ -340,22 +384,31 @@ impl Blobs for DiskBlobs {
 
     async fn keys(&self, page: u32) -> Result<Vec<BlobKey>, Fault> {
         let folder = self.blobs.join(format!("{page:02x}"));
-        blocking("listing blobs", move || {
-            let mut keys = Vec::new();
-            for entry in std::fs::read_dir(folder)? {
-                if let Ok(name) = entry?.file_name().into_string()
-                    && is_key(&name)
-                {
-                    keys.push(BlobKey(name));
-                }
-            }
-            Ok(keys)
-        })
-        .await
+        // [ENG-47] what a ledger from an older backup does not know is no orphan
+        let keep_until = self.identity().and_then(|identity| identity.keep_until);
+        blocking("listing blobs", move || keys_in(&folder, keep_until)).await
     }
 
     fn pages(&self) -> u32 {
         256
+    }
+
+    async fn ready(&self) -> Result<(), Fault> {
+        let (path, blobs, ours) = (self.path.clone(), self.blobs.clone(), self.identity());
+        blocking("looking at the store", move || {
+            let shards = std::fs::read_dir(&blobs)?.filter(|entry| {
+                entry.as_ref().is_ok_and(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            });
+            if shards.count() <= usize::from(u8::MAX) {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "folders of the store are missing"));
+            }
+            let found = identity::read(&path)?.map(|identity| identity.id);
+            if found != ours.map(|identity| identity.id) {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "another store is in its place"));
+            }
+            Ok(())
+        })
+        .await
     }
 
     fn room(&self) -> Option<u64> {

@@ -8,6 +8,7 @@
 
 pub mod adaptive;
 pub mod disk;
+pub mod identity;
 
 use std::ops::Range;
 
@@ -64,6 +65,9 @@ pub trait Blobs: Send + Sync + std::fmt::Debug {
 
     /// How many pages [`Blobs::keys`] has.
     fn pages(&self) -> u32;
+
+    /// [ENG-42] Whether the store is there, for `/readyz`: where its blobs are, and the same store as at the start.
+    async fn ready(&self) -> Result<(), Fault>;
 
     /// Bytes that may still be written before the disk reserve is touched; `None` where a store has no end.
     fn room(&self) -> Option<u64>;

@@ -1,4 +1,4 @@
-//! The command line: `plimsoll [--config FILE] [serve|check|slot|grant|config]`.
+//! The command line: `plimsoll [--config FILE] [serve|check|slot|grant|adopt|config]`.
 //!
 //! It takes its arguments, environment, clock and outputs from outside, so that a test runs it whole. What it
 //! cannot do itself (serve, open a ledger) comes in as [`Hooks`] from the composition root.
@@ -34,6 +34,8 @@ pub struct Hooks<'a> {
     pub serve: &'a dyn Fn(Loaded) -> Result<(), Failure>,
     /// Opens the ledger without changing it, and says what it found ("SQLite, 3 uploads").
     pub check_ledger: &'a dyn Fn(&Config) -> Result<String, Failure>,
+    /// Ties the ledger and the store together, and says what it found.
+    pub adopt: &'a dyn Fn(&Config) -> Result<String, Failure>,
 }
 
 impl std::fmt::Debug for Hooks<'_> {
@@ -110,6 +112,9 @@ enum Command {
         #[arg(long, value_name = "BYTES")]
         max_size: Option<Size>,
     },
+    /// Let the ledger and the store belong together that a start refuses to serve together, as after a restore from a
+    /// backup. Deletes nothing
+    Adopt,
     /// Print a configuration file with every key, its default and its meaning
     Config,
 }
@@ -194,6 +199,7 @@ fn command(
             writeln!(err, "{}", curl_download(&request.name, &slot.get_url))?;
             Ok(())
         }
+        Command::Adopt => Ok(writeln!(out, "{}", (hooks.adopt)(&loaded.config)?)?),
         Command::Grant { user, max_size } => {
             writeln!(out, "{}", grant::mint(&loaded.config, &user, max_size, clock.now())?)?;
             writeln!(err, "# Send it as: Authorization: Bearer TOKEN")?;

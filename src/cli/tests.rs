@@ -48,6 +48,7 @@ fn run_os(env: Vec<(OsString, OsString)>, args: &[&str], ledger: &str) -> Ran {
                 Some(why) => Err(why.into()),
                 None => Ok(ledger.to_owned()),
             },
+            adopt: &|_| Ok("they belong together".to_owned()),
         },
     );
     Ran {
@@ -158,7 +159,8 @@ fn a_name_that_is_not_utf8_is_a_wrong_command_line() {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let args = ["plimsoll", "slot", "--size", "1"].map(OsString::from);
     let args = args.into_iter().chain([OsString::from_vec(vec![0xff])]).collect();
-    let hooks = Hooks { serve: &|_| Ok(()), check_ledger: &|_| Ok(String::new()) };
+    let hooks =
+        Hooks { serve: &|_| Ok(()), check_ledger: &|_| Ok(String::new()), adopt: &|_| Ok(String::new()) };
     let clock = ManualClock::new(NOW);
     let status =
         run_with(Invocation { args, env: vec![], clock: &clock, out: &mut out, err: &mut err }, &hooks);
@@ -179,7 +181,11 @@ fn a_wrong_configuration_is_status_1_and_tells_every_problem() {
 #[test]
 fn a_failure_to_serve_is_status_1_and_told() {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let hooks = Hooks { serve: &|_| Err("the store is locked".into()), check_ledger: &|_| Ok(String::new()) };
+    let hooks = Hooks {
+        serve: &|_| Err("the store is locked".into()),
+        check_ledger: &|_| Ok(String::new()),
+        adopt: &|_| Ok(String::new()),
+    };
     let clock = ManualClock::new(NOW);
     let site = Site::new("");
     let args = ["plimsoll", "--config", &site.file].map(OsString::from).to_vec();
@@ -205,7 +211,8 @@ fn an_output_that_is_closed_is_a_failure_and_no_panic() {
             Ok(())
         }
     }
-    let hooks = Hooks { serve: &|_| Ok(()), check_ledger: &|_| Ok(String::new()) };
+    let hooks =
+        Hooks { serve: &|_| Ok(()), check_ledger: &|_| Ok(String::new()), adopt: &|_| Ok(String::new()) };
     let clock = ManualClock::new(NOW);
     for arg in ["config", "--help"] {
         let args = ["plimsoll", arg].map(OsString::from).to_vec();

@@ -172,6 +172,9 @@ section! {
     ["ledger"] struct Ledger {
         /// Database of the ledger, `sqlite:` and a file on a local disk. Not set: ledger.db in the store.
         url: Option<LedgerUrl> = None, example "\"sqlite:./plimsoll-data/ledger.db\"";
+        /// Room kept beside the ledger for the moment when its disk is full: with it uploads can still be deleted then,
+        /// and the server starts. "0" for none; else at least "1 MiB".
+        ballast: Size = Size::mib(8);
     }
 }
 

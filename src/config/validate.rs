@@ -78,6 +78,9 @@ fn bounds(config: &Config, checks: &mut Checks<'_>) {
     checks.size(("store", "max_size"), store.max_size, byte, LARGEST_FILE);
     checks.size(("store", "reserve"), store.reserve, Size::of(0), LARGEST_FILE);
     checks.size(("store", "checkpoint_bytes"), store.checkpoint_bytes, Size::kib(64), LARGEST_FILE);
+    if config.ledger.ballast.bytes() > 0 {
+        checks.size(("ledger", "ballast"), config.ledger.ballast, Size::mib(1), Size::gib(1));
+    }
     checks.size(("store", "buffer_memory"), store.buffer_memory, Size::mib(1), Size::gib(1024));
     checks.size(("server", "read_buffer"), server.read_buffer, SMALLEST_READ_BUFFER, Size::mib(64));
     checks.size(("server", "http2_window"), server.http2_window, SMALLEST_WINDOW, LARGEST_WINDOW);
@@ -228,6 +231,7 @@ mod tests {
             (check(|c| c.store.reserve = Size::of(u64::MAX)), "[store] reserve"),
             (check(|c| c.store.checkpoint_bytes = Size::of(0)), "[store] checkpoint_bytes"),
             (check(|c| c.store.buffer_memory = Size::of(0)), "[store] buffer_memory"),
+            (check(|c| c.ledger.ballast = Size::of(1)), "[ledger] ballast"),
             (check(|c| c.server.read_buffer = Size::of(8191)), "[server] read_buffer"),
             (check(|c| c.server.http2_window = Size::gib(2)), "[server] http2_window"),
             (check(|c| c.server.threads = 1025), "[server] threads"),

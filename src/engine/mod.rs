@@ -361,11 +361,12 @@ impl Engine {
         self.appends.len()
     }
 
-    /// Whether the ledger answers; for readiness.
+    /// [ENG-42] Whether the ledger takes changes and the store is there; for readiness.
     ///
     /// # Errors
-    /// The ledger's fault.
+    /// The fault of the one that is not.
     pub async fn ready(&self) -> Result<(), Fault> {
+        self.parts.blobs.ready().await?;
         self.parts.ledger.ping().await
     }
 

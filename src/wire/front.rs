@@ -19,7 +19,7 @@ use super::{
     Call, House, body, content_range, cors, credentials::too_often, download, path, reply::Reply, session,
     tus, visit::Visit, xep0363,
 };
-use crate::id;
+use crate::{fault::Component, id};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -177,7 +177,13 @@ async fn ready(house: &House) -> Reply {
         Ok(()) => Reply::new(StatusCode::OK).no_store(),
         Err(fault) => {
             tracing::error!(%fault, "not ready");
-            Reply::problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "the ledger does not answer")
+            let detail = match fault.component {
+                Component::Ledger if fault.full => "the ledger's disk is full; only deletions are taken",
+                Component::Ledger => "the ledger takes no changes",
+                Component::Blobs => "the store is not there",
+                Component::Leases | Component::Sessions | Component::Abuse => "a part does not answer",
+            };
+            Reply::problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail)
         }
     }
 }

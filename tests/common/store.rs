@@ -81,8 +81,8 @@ pub(crate) fn blob_path(store: &Path, blob: &str) -> PathBuf {
 pub(crate) fn blobs(store: &Path) -> Vec<String> {
     let Ok(shards) = std::fs::read_dir(store.join("blobs")) else { return Vec::new() };
     let mut found = Vec::new();
-    for shard in shards {
-        for blob in std::fs::read_dir(shard.expect("a shard").path()).expect("a shard is a folder") {
+    for shard in shards.map(|shard| shard.expect("a shard").path()).filter(|shard| shard.is_dir()) {
+        for blob in std::fs::read_dir(shard).expect("a shard is a folder") {
             found.push(blob.expect("a blob").file_name().into_string().expect("a name of ours"));
         }
     }

@@ -52,7 +52,7 @@ impl Failure {
 
     /// Whether the same batch may be committed by another connection right now.
     pub(super) fn is_worth_another_try(&self) -> bool {
-        matches!(self.kind, Kind::Full | Kind::Broken)
+        self.kind == Kind::Broken
     }
 
     pub(super) fn fault(&self, component: Component, doing: &'static str) -> Fault {

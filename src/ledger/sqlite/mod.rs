@@ -13,28 +13,28 @@
 //! Rejected too: a query for each look-up. Every query is two changes of thread, since sqlx keeps each connection on
 //! a thread of its own.
 
+mod ballast;
 mod commit;
 mod failure;
+mod identity;
 mod lookups;
+mod open;
 mod rows;
 mod sessions;
 mod statements;
 mod writer;
 
-use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
+use std::{str::FromStr, sync::Arc};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use sqlx::{
-    ConnectOptions, Connection, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use sqlx::{ConnectOptions, Connection, SqlitePool, sqlite::SqliteConnectOptions};
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::sessions::SqliteSessions;
+pub use self::{identity::LedgerIdentity, sessions::SqliteSessions};
 use self::{
-    commit::Committer,
     lookups::{Lookup, answer_lookups},
+    open::Opened,
     rows::{kind_word, parts_text, phase_word, upload},
     statements::Statement,
     writer::Writer,
@@ -64,52 +64,43 @@ pub struct SqliteLedger {
 }
 
 impl SqliteLedger {
-    /// Open or create the ledger at `url` (`sqlite:PATH`) and bring its schema up to date.
+    /// [`SqliteLedger::open_with`] without a ballast.
     ///
     /// # Errors
-    /// When the folder cannot be created or the file is not a ledger of a version that this program knows.
+    /// The same.
     pub async fn open(url: &str, metrics: Arc<Metrics>) -> Result<Self, Fault> {
-        let options = SqliteConnectOptions::from_str(url)
-            .map_err(|e| fault("reading ledger.url", e))?
-            .journal_mode(SqliteJournalMode::Wal)
-            .busy_timeout(Duration::from_secs(10))
-            .pragma("cache_size", "-16384")
-            // RETURNING keeps its rows in a temporary table, which would be a file made and removed for each batch.
-            .pragma("temp_store", "memory")
-            .disable_statement_logging();
-        let file = options.get_filename().to_path_buf();
-        if let Some(folder) = file.parent().filter(|p| *p != Path::new("")) {
-            std::fs::create_dir_all(folder).map_err(|e| fault("creating the ledger's folder", e))?;
-        }
-        let mut writer = options
-            .clone()
-            .create_if_missing(true)
-            .synchronous(SqliteSynchronous::Full)
-            .connect()
-            .await
-            .map_err(|e| fault("opening the ledger for writing", e))?;
-        MIGRATIONS.run(&mut writer).await.map_err(|e| fault("migrating the ledger", e))?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(4)
-            .connect_with(options.clone().read_only(true))
-            .await
-            .map_err(|e| fault("opening the ledger for reading", e))?;
-        let again = options.clone().synchronous(SqliteSynchronous::Full);
-        let committer = Committer::new(again, writer, Arc::clone(&metrics));
-        let writer = Writer::start(committer, metrics);
+        Self::open_with(url, 0, metrics).await
+    }
+
+    /// Open or create the ledger at `url` (`sqlite:PATH`), bring its schema up to date, and keep so many bytes free
+    /// beside it for when the disk is full. When it is full now the ledger is opened nevertheless, and takes changes as
+    /// soon as there is room.
+    ///
+    /// # Errors
+    /// When the folder cannot be created, another server uses the file, or it is not a ledger of a version that this
+    /// program knows.
+    pub async fn open_with(url: &str, ballast: u64, metrics: Arc<Metrics>) -> Result<Self, Fault> {
+        let Opened { committer, readers } = open::open(url, ballast, Arc::clone(&metrics)).await?;
+        let writer = Writer::start(committer, readers.clone(), metrics);
         let (lookups, asked) = mpsc::channel(QUEUE);
         tokio::spawn(answer_lookups(readers.clone(), asked));
         Ok(Self { lookups, writer, readers })
     }
 
-    /// Say what the ledger at `url` holds, without creating or changing it.
+    /// Whether there is a file at `url`.
+    #[must_use]
+    pub fn is_there(url: &str) -> bool {
+        SqliteConnectOptions::from_str(url).is_ok_and(|options| options.get_filename().exists())
+    }
+
+    /// What the ledger at `url` holds, and the id of its store, without creating or changing anything.
     ///
     /// # Errors
     /// When it is there and cannot be read.
-    pub async fn inspect(url: &str) -> Result<String, Fault> {
+    pub async fn inspect(url: &str) -> Result<(String, Option<String>), Fault> {
         let options = SqliteConnectOptions::from_str(url).map_err(|e| fault("reading ledger.url", e))?;
         if !options.get_filename().exists() {
-            return Ok("SQLite; will be created at the first start".to_owned());
+            return Ok(("SQLite; will be created at the first start".to_owned(), None));
         }
         let mut db = options
             .read_only(true)
@@ -124,8 +115,10 @@ impl SqliteLedger {
         .fetch_one(&mut db)
         .await
         .map_err(|e| fault("counting uploads", e))?;
+        // A ledger of an earlier version has no such table.
+        let store = sqlx::query_scalar("SELECT store FROM identity").fetch_one(&mut db).await.ok().flatten();
         db.close().await.map_err(|e| fault("closing the ledger", e))?;
-        Ok(format!("SQLite; {complete} complete and {receiving} incomplete uploads"))
+        Ok((format!("SQLite; {complete} complete and {receiving} incomplete uploads"), store))
     }
 
     /// The sessions in the same file. They share the writer and its transactions, and end with the ledger.
@@ -259,9 +252,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn close(&self) {
-        let writer = self.writer.close();
-        self.readers.close().await;
-        if let Some(writer) = writer
+        if let Some(writer) = self.writer.close()
             && let Err(cause) = writer.await
         {
             tracing::error!(%cause, "the ledger's writer ended badly");

@@ -16,6 +16,7 @@ pub(super) enum Statement {
     Bind,
     CleanBinding,
     Probe,
+    Adopt,
 }
 
 /// What a change is a change of. Its key is the table's primary key.
@@ -28,10 +29,10 @@ pub(super) enum Table {
 }
 
 impl Statement {
-    /// The key, and the row, of [`Statement::Probe`].
-    pub(super) const PROBE_KEY: &str = "1";
+    /// The key of the one row of identity; and what [`Statement::Probe`] reads.
+    pub(super) const IDENTITY: &str = "1";
 
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Record,
         Self::Fence,
         Self::Advance,
@@ -43,6 +44,7 @@ impl Statement {
         Self::Bind,
         Self::CleanBinding,
         Self::Probe,
+        Self::Adopt,
     ];
 
     pub(super) const fn table(self) -> Table {
@@ -52,7 +54,7 @@ impl Statement {
                 Table::Sessions
             }
             Self::Bind | Self::CleanBinding => Table::Bindings,
-            Self::Probe => Table::Identity,
+            Self::Probe | Self::Adopt => Table::Identity,
         }
     }
 
@@ -62,6 +64,11 @@ impl Statement {
             Table::Uploads | Table::Identity => Component::Ledger,
             Table::Sessions | Table::Bindings => Component::Sessions,
         }
+    }
+
+    /// Whether the change frees room, or is needed to.
+    pub(super) const fn frees_room(self) -> bool {
+        matches!(self, Self::Bury | Self::RemoveSession | Self::CleanSession | Self::CleanBinding)
     }
 
     /// [ENG-41] A query that tells whether the transaction of a change that took effect in it is committed; `?1` is the
@@ -84,7 +91,8 @@ impl Statement {
             | Self::CleanSession
             | Self::Bind
             | Self::CleanBinding
-            | Self::Probe => None,
+            | Self::Probe
+            | Self::Adopt => None,
         }
     }
 
@@ -171,6 +179,11 @@ impl Statement {
             }
             Self::Probe => {
                 r"UPDATE identity SET probes = probes + 1 WHERE one IN (SELECT value FROM json_each(?1))
+                  RETURNING CAST(one AS TEXT)"
+            }
+            // [ENG-45]
+            Self::Adopt => {
+                r"UPDATE identity SET store = c.value, probes = probes + 1 FROM json_each(?1) AS c
                   RETURNING CAST(one AS TEXT)"
             }
         }

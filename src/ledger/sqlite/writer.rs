@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use sqlx::SqlitePool;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -57,11 +58,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Start the task that owns the connection.
-    pub(super) fn start(committer: Committer, metrics: Arc<Metrics>) -> Self {
+    /// Start the task that owns the connection, and that closes the readers before it at the end.
+    pub(super) fn start(committer: Committer, readers: SqlitePool, metrics: Arc<Metrics>) -> Self {
         let (queue, changes) = mpsc::channel(QUEUE);
         let committed = Arc::default();
-        let task = tokio::spawn(write_changes(committer, changes, metrics, Arc::clone(&committed)));
+        let seen = Arc::clone(&committed);
+        let task = tokio::spawn(async move {
+            let committer = write_changes(committer, changes, metrics, seen).await;
+            close(committer, readers).await;
+        });
         Self {
             queue: Arc::new(Mutex::new(Some(queue))),
             task: Arc::new(Mutex::new(Some(task))),
@@ -87,7 +92,7 @@ impl Writer {
             if last.is_some_and(|at| at.elapsed() < PROOF_MAX_AGE) {
                 return Ok(());
             }
-            self.change(Statement::Probe, Statement::PROBE_KEY, Statement::PROBE_KEY.to_owned()).await?;
+            self.change(Statement::Probe, Statement::IDENTITY, Statement::IDENTITY.to_owned()).await?;
             Ok(())
         };
         tokio::time::timeout(PROBE_PATIENCE, write).await.unwrap_or_else(|_| {
@@ -107,7 +112,7 @@ async fn write_changes(
     mut changes: mpsc::Receiver<Change>,
     metrics: Arc<Metrics>,
     committed: Arc<Mutex<Option<Instant>>>,
-) {
+) -> Committer {
     let mut queued = Vec::with_capacity(BATCH);
     while changes.recv_many(&mut queued, BATCH).await > 0 {
         let began = Instant::now();
@@ -121,7 +126,7 @@ async fn write_changes(
         if answers.iter().any(Result::is_ok) {
             metrics.commit(began.elapsed());
         }
-        let is_well = !answers.is_empty() && answers.iter().all(Result::is_ok);
+        let is_well = committer.is_well() && answers.iter().all(Result::is_ok);
         *committed.lock().unwrap_or_else(PoisonError::into_inner) = is_well.then(Instant::now);
         let mut answers = answers.into_iter();
         for change in queued.drain(..) {
@@ -134,5 +139,11 @@ async fn write_changes(
             let _ = change.answer.send(answer);
         }
     }
+    committer
+}
+
+/// [ENG-51] The readers first: the last connection to close is one that can write, and moves the WAL into the file.
+async fn close(mut committer: Committer, readers: SqlitePool) {
+    readers.close().await;
     committer.close().await;
 }

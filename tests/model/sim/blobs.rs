@@ -291,6 +291,10 @@ impl Blobs for SimBlobs {
         256
     }
 
+    async fn ready(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
     fn room(&self) -> Option<u64> {
         self.0.state().room
     }
