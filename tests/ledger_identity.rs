@@ -85,6 +85,17 @@ fn sql(ledger: &Path, statement: &'static str) {
     });
 }
 
+fn number(ledger: &Path, query: &'static str) -> i64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = SqliteConnectOptions::new().filename(ledger);
+        let mut db = SqliteConnection::connect_with(&options).await.unwrap();
+        let number = sqlx::query_scalar(query).fetch_one(&mut db).await.unwrap();
+        db.close().await.unwrap();
+        number
+    })
+}
+
 /// As if every blob had lain there for three days.
 fn age(store: &Path) {
     for blob in store::blobs(store) {
@@ -316,4 +327,32 @@ fn after_an_orderly_stop_the_ledgers_file_alone_holds_everything() {
     runtime.block_on(other.close()).unwrap();
     let setup = stop(setup.start());
     assert!(!setup.store().join("ledger.db-wal").exists(), "nothing is left beside it");
+}
+
+// [ENG-53]
+#[test]
+fn a_damaged_ledger_is_told_and_costs_no_blob() {
+    let server = Setup::new().start();
+    for n in 0..30 {
+        put(&server, &format!("f{n}"));
+    }
+    let setup = stop(server);
+    age(&setup.store());
+    let blobs = store::blobs(&setup.store());
+    let ledger = setup.store().join("ledger.db");
+    let root = number(&ledger, "SELECT rootpage FROM sqlite_schema WHERE name = 'uploads_blob'");
+    let mut bytes = fs::read(&ledger).unwrap();
+    let page = usize::try_from(root - 1).unwrap() * 4096;
+    bytes[page..page + 4096].fill(0x5a);
+    fs::write(&ledger, bytes).unwrap();
+    let server = setup.start();
+    eventually("it is told", || setup.log_tail().contains("the ledger's file is damaged"));
+    assert_eq!(server.connect().get("/readyz").unwrap().status, 503);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(store::blobs(&setup.store()), blobs);
+    let setup = stop(server);
+
+    fs::write(&ledger, [0x5a; 8192]).unwrap();
+    assert!(refusal(&mut setup.command()).contains("put a backup in its place"));
+    assert_eq!(store::blobs(&setup.store()), blobs);
 }

@@ -6,11 +6,13 @@ use crate::fault::{Component, Fault};
 const ERROR: i32 = 1;
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
+const CORRUPT: i32 = 11;
 const FULL: i32 = 13;
 const TOO_BIG: i32 = 18;
 const CONSTRAINT: i32 = 19;
 const MISMATCH: i32 = 20;
 const RANGE: i32 = 25;
+const NOT_A_DATABASE: i32 = 26;
 /// The extended codes for a -shm file that could not be made or enlarged.
 const SHM: [i32; 2] = [10 | (18 << 8), 10 | (19 << 8)];
 
@@ -23,6 +25,8 @@ enum Kind {
     Full,
     /// Another process holds the file's lock.
     Busy,
+    /// The file is damaged.
+    Damaged,
     /// Anything else: the disk, the file, or SQLite itself.
     Broken,
 }
@@ -50,6 +54,10 @@ impl Failure {
         self.kind == Kind::Full
     }
 
+    pub(super) fn is_damage(&self) -> bool {
+        self.kind == Kind::Damaged
+    }
+
     /// Whether the same batch may be committed by another connection right now.
     pub(super) fn is_worth_another_try(&self) -> bool {
         self.kind == Kind::Broken
@@ -68,6 +76,7 @@ impl From<sqlx::Error> for Failure {
             Some(code) => match code & 0xff {
                 FULL => Kind::Full,
                 BUSY | LOCKED => Kind::Busy,
+                CORRUPT | NOT_A_DATABASE => Kind::Damaged,
                 ERROR | TOO_BIG | CONSTRAINT | MISMATCH | RANGE => Kind::Change,
                 _ => Kind::Broken,
             },

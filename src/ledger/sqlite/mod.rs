@@ -16,6 +16,7 @@
 mod ballast;
 mod commit;
 mod failure;
+mod health;
 mod identity;
 mod lookups;
 mod open;
@@ -31,14 +32,15 @@ use serde_json::{Value, json};
 use sqlx::{ConnectOptions, Connection, SqlitePool, sqlite::SqliteConnectOptions};
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::{identity::LedgerIdentity, sessions::SqliteSessions};
 use self::{
+    health::Health,
     lookups::{Lookup, answer_lookups},
     open::Opened,
     rows::{kind_word, parts_text, phase_word, upload},
     statements::Statement,
     writer::Writer,
 };
+pub use self::{identity::LedgerIdentity, sessions::SqliteSessions};
 
 use super::{Advance, Ledger, Swap};
 use crate::{
@@ -61,6 +63,7 @@ pub struct SqliteLedger {
     lookups: mpsc::Sender<Lookup>,
     writer: Writer,
     readers: SqlitePool,
+    health: Health,
 }
 
 impl SqliteLedger {
@@ -84,7 +87,8 @@ impl SqliteLedger {
         let writer = Writer::start(committer, readers.clone(), metrics);
         let (lookups, asked) = mpsc::channel(QUEUE);
         tokio::spawn(answer_lookups(readers.clone(), asked));
-        Ok(Self { lookups, writer, readers })
+        let health = Health::look(readers.clone());
+        Ok(Self { lookups, writer, readers, health })
     }
 
     /// Whether there is a file at `url`.
@@ -231,6 +235,8 @@ impl Ledger for SqliteLedger {
     }
 
     async fn referenced(&self, blobs: &[BlobKey]) -> Result<Vec<BlobKey>, Fault> {
+        // [ENG-53] what a damaged index leaves out is no orphan
+        self.health.known().await?;
         let keys = Value::from(blobs.iter().map(|b| b.0.as_str()).collect::<Vec<_>>());
         let found: Vec<String> = sqlx::query_scalar(
             "SELECT blob FROM uploads WHERE blob IN (SELECT value FROM json_each(?1))
@@ -244,6 +250,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn ping(&self) -> Result<(), Fault> {
+        self.health.so_far()?;
         sqlx::query("SELECT 1 FROM uploads LIMIT 1")
             .fetch_optional(&self.readers)
             .await

@@ -26,6 +26,10 @@ use crate::{fault::Fault, private, telemetry::Metrics};
 /// The WAL is cut to this size when it begins anew; without it, one large burst would keep its room for ever.
 const WAL_KEPT: u64 = 16 * 1024 * 1024;
 
+/// What to do about a damaged file.
+pub(super) const DAMAGED: &str = "\n    to do: put a backup in its place, without the -wal and -shm of the damaged one, or \
+                                  save what is left with `sqlite3 ledger.db .recover`; no blob is deleted meanwhile";
+
 /// A file that is open.
 pub(super) struct Opened {
     pub(super) committer: Committer,
@@ -133,12 +137,12 @@ async fn is_current(options: &SqliteConnectOptions) -> bool {
 }
 
 fn unopened(failure: &Failure) -> Fault {
-    let text = if failure.is_full() {
-        format!(
-            "{failure}\n    to do: make room on the ledger's disk; not even what is there can be read without"
-        )
+    let advice = if failure.is_full() {
+        "\n    to do: make room on the ledger's disk; not even what is there can be read without"
+    } else if failure.is_damage() {
+        DAMAGED
     } else {
-        failure.to_string()
+        ""
     };
-    fault("opening the ledger", text)
+    fault("opening the ledger", format!("{failure}{advice}"))
 }
