@@ -74,11 +74,162 @@ fn keys() -> Keyring {
     Keyring::new(vec![SECRET.as_bytes().to_vec()]).expect("a secret")
 }
 
+/// A slot whose token names a subject.
+fn slot_of(subject: &str, slot: &str, filename: &str) -> Slot {
+    let claims = SlotClaims {
+        subject: Some(subject.into()),
+        slot: slot.into(),
+        filename: filename.into(),
+        size: 10,
+        content_type: None,
+        issued_at_ms: now_ms(),
+        expires_at_ms: now_ms() + HOUR_MS,
+        retain_until_ms: None,
+    };
+    let path = format!("/upload/{slot}/{filename}");
+    let token = mint(&keys(), &claims).expect("a token");
+    Slot { target: format!("{path}?token={token}"), path, size: 10 }
+}
+
+#[test]
+fn a_session_in_the_query_joins_nothing() {
+    // [SES-77] whoever hands out a link may have planted a session of their own
+    let server = Setup::new().start();
+    let (planted, victim) = (slot_of("romeo", "1", "a.jpg"), slot_of("romeo", "2", "b.jpg"));
+    let id = session_of(&range(&server, &planted, 0, 5, &[]).expect(308));
+    let linked = Slot { target: format!("{}&session_id={id}", victim.target), ..victim.clone() };
+    let own = session_of(&range(&server, &linked, 0, 5, &[]).expect(308));
+    assert_ne!(own, id);
+    query(&server, &victim.path, victim.size, &[(SESSION, &id)]).expect(403);
+    ask(&server, "DELETE", &victim.path, &[(SESSION, &id)]).expect(403);
+    // It still names the session of an upload that the session covers.
+    query(&server, &format!("{}?session_id={id}", planted.path), planted.size, &[]).expect(308);
+    let seen = query(&server, &format!("{}&session_id={id}", planted.target), planted.size, &[]).expect(308);
+    assert_eq!(session_of(&seen), id);
+    // In a header, which a link cannot carry, it joins.
+    assert_eq!(session_of(&query(&server, &victim.target, 10, &[(SESSION, &id)]).expect(308)), id);
+}
+
+#[test]
+fn a_session_without_a_subject_covers_one_upload() {
+    // [SES-78]
+    let server = Setup::new().start();
+    let (one, two) = (Slot::new("1/a.jpg", 10), Slot::new("2/b.jpg", 10));
+    let id = session_of(&range(&server, &one, 0, 5, &[]).expect(308));
+    let other = session_of(&range(&server, &two, 0, 5, &[(SESSION, &id)]).expect(308));
+    assert_ne!(other, id);
+    query(&server, &two.path, two.size, &[(SESSION, &id)]).expect(403);
+}
+
+#[test]
+fn a_session_that_is_ended_ends_the_tokens_that_it_gave() {
+    // [SES-76]
+    let server = Setup::new().start();
+    let slot = slot_of("romeo", "1", "a.jpg");
+    let id = session_of(&range(&server, &slot, 0, 5, &[]).expect(308));
+    let recovered = query(&server, &slot.path, slot.size, &[(SESSION, &id)]).expect(308);
+    let token = recovered.header("x-session-token").expect("a fresh token").to_owned();
+    let named = [("X-Session-Token", token.as_str())];
+    query(&server, &slot.path, slot.size, &named).expect(308);
+    ask(&server, "DELETE", "/session", &[(SESSION, &id)]).expect(204);
+    for headers in [&named[..], &[("User-Agent", "Dino/0.4.5"), named[0]]] {
+        query(&server, &slot.path, slot.size, headers).expect(401);
+    }
+    // What it was first given goes on.
+    query(&server, &slot.target, slot.size, &[]).expect(308);
+}
+
+#[test]
+fn a_complete_upload_opens_no_session_however_often_it_is_asked_for() {
+    // [SES-75]
+    let server = Setup::new().with_metrics().start();
+    let (slot, mine) = (Slot::new("1/a.jpg", 10), slot_of("romeo", "2", "b.jpg"));
+    range(&server, &slot, 0, 10, &[]).expect(201);
+    let own = session_of(&range(&server, &mine, 0, 5, &[]).expect(308));
+    let opened = server.metric("plimsoll_session_steps_total{step=\"opened\"}");
+    let whole = [("Content-Length", "10")];
+    for _ in 0..3 {
+        let answers = [
+            query(&server, &slot.target, slot.size, &[]).expect(201),
+            range(&server, &slot, 0, 10, &[]).expect(201),
+            ask(&server, "PUT", &slot.target, &whole).expect(409),
+            ask(&server, "HEAD", &slot.target, &[TUS]).expect(200),
+            query(&server, &slot.target, slot.size, &[(SESSION, &own)]).expect(201),
+        ];
+        for answer in answers {
+            assert_eq!(answer.header(SESSION), None, "{answer:?}");
+        }
+    }
+    assert_eq!(server.metric("plimsoll_session_steps_total{step=\"opened\"}"), opened);
+    assert_eq!(document(&server, &own)["uploads"].as_array().expect("a list").len(), 1);
+}
+
+#[test]
+fn a_credential_that_is_shown_twice_is_malformed() {
+    // [AUT-102]
+    let server = Setup::new().start();
+    let slot = slot_of("romeo", "1", "a.jpg");
+    let token = slot.target.split_once("token=").expect("a token").1.to_owned();
+    let bearer = format!("Bearer {token}");
+    query(&server, &slot.path, 10, &[("Authorization", &bearer)]).expect(308);
+    query(&server, &slot.path, 10, &[("Authorization", &bearer), ("Authorization", &bearer)]).expect(401);
+    let other = [("Authorization", bearer.as_str()), ("Authorization", "Basic cm9tZW86cw==")];
+    query(&server, &slot.path, 10, &other).expect(401);
+    query(&server, &slot.path, 10, &[("X-Session-Token", &token), ("X-Session-Token", &token)]).expect(401);
+    // Of two session ids neither is the one; a good credential needs none.
+    let id = session_of(&range(&server, &slot, 0, 5, &[]).expect(308));
+    query(&server, &slot.path, 10, &[(SESSION, &id), (SESSION, &id)]).expect(401);
+    query(&server, &format!("{}?session_id={id}&session_id={id}", slot.path), 10, &[]).expect(401);
+    query(&server, &slot.target, 10, &[(SESSION, &id), (SESSION, &id)]).expect(308);
+}
+
+#[test]
+fn the_url_of_a_download_removes_nothing_that_a_grant_created_and_names_nobody() {
+    // [AUT-101] [AUT-103]
+    let server = Setup::new().start();
+    let grant = |subject: &str| {
+        let claims = GrantClaims {
+            subject: subject.into(),
+            max_size: None,
+            issued_at_ms: now_ms(),
+            expires_at_ms: now_ms() + HOUR_MS,
+        };
+        format!("Bearer {}", mint_grant(&keys(), &claims).expect("a grant"))
+    };
+    let (romeo, mercutio) = (grant("romeo"), grant("mercutio"));
+    let create = || {
+        let headers =
+            [TUS, ("Authorization", romeo.as_str()), ("Upload-Length", "10"), ("Content-Length", "0")];
+        let created = ask(&server, "POST", "/files", &headers).expect(201);
+        let path = created.header("location").expect("a URL").to_owned();
+        (Slot { target: path.clone(), path, size: 10 }, session_of(&created))
+    };
+    for (what, headers) in
+        [("grant", [TUS, ("Authorization", romeo.as_str())]), ("session", [TUS, (SESSION, "")])]
+    {
+        let (upload, id) = create();
+        let told = range(&server, &upload, 0, 10, &[("Accept", "application/json")]).expect(201);
+        let told: serde_json::Value = serde_json::from_slice(&told.body).expect("JSON");
+        assert_eq!((&told["size"], &told["user"]), (&10.into(), &serde_json::Value::Null));
+        ask(&server, "DELETE", &upload.path, &[]).expect(401);
+        ask(&server, "DELETE", &upload.path, &[TUS]).expect(401);
+        ask(&server, "DELETE", &upload.path, &[TUS, ("Authorization", &mercutio)]).expect(403);
+        ask(&server, "GET", &upload.path, &[]).expect(200);
+        let headers = headers.map(|(name, value)| (name, if value.is_empty() { id.as_str() } else { value }));
+        assert_eq!(ask(&server, "DELETE", &upload.path, &headers).status, 204, "{what}");
+        ask(&server, "GET", &upload.path, &[]).expect(410);
+    }
+    // What is incomplete is its uploader's, who knows the URL alone where a stock client sends no more.
+    let (upload, _) = create();
+    range(&server, &upload, 0, 5, &[]).expect(308);
+    ask(&server, "DELETE", &upload.path, &[TUS]).expect(204);
+}
+
 #[test]
 fn a_credential_for_one_upload_leads_to_no_other_upload_of_a_session() {
     // [SES-18] [SES-23]
     let server = Setup::new().start();
-    let (one, two) = (Slot::new("1/photo.jpg", 10), Slot::new("2/video.mp4", 10));
+    let (one, two) = (slot_of("romeo", "1", "photo.jpg"), slot_of("romeo", "2", "video.mp4"));
     let owner = session_of(&range(&server, &one, 0, 5, &[]).expect(308));
     let joined = session_of(&range(&server, &two, 0, 5, &[(SESSION, &owner)]).expect(308));
     assert_eq!(joined, owner, "[SES-3]");
@@ -93,7 +244,7 @@ fn a_credential_for_one_upload_leads_to_no_other_upload_of_a_session() {
 fn a_session_that_was_told_to_two_covers_no_further_upload() {
     // [SES-18] [SES-23]
     let server = Setup::new().start();
-    let (one, two) = (Slot::new("1/photo.jpg", 10), Slot::new("2/video.mp4", 10));
+    let (one, two) = (slot_of("romeo", "1", "photo.jpg"), slot_of("romeo", "2", "video.mp4"));
     let planted = session_of(&query(&server, &one.target, one.size, &[]).expect(308));
     range(&server, &one, 0, 5, &[]).expect(308);
     let later = session_of(&query(&server, &one.target, one.size, &[]).expect(308));
@@ -125,6 +276,7 @@ fn an_expired_fresh_token_has_no_grace() {
     let server = Setup::new().start();
     let slot = Slot::new("1/photo.jpg", 10);
     let claims = ResumeClaims {
+        session: "0".repeat(64),
         subject: None,
         path: slot.path.clone(),
         size: Some(slot.size),

@@ -100,19 +100,22 @@ pub struct Resource {
     /// Location as it came, or `url` for an upload that was not created by POST.
     pub location: String,
     bearer: Option<String>,
+    /// What it was created with: DELETE shows it, as clients do that send their header fields with every request.
+    grant: Option<String>,
 }
 
 impl Resource {
     /// An upload that is known by its URL.
     pub fn at(url: impl Into<String>) -> Self {
         let url = url.into();
-        Self { location: url.clone(), url, bearer: None }
+        Self { location: url.clone(), url, bearer: None, grant: None }
     }
 
     /// A request that says nothing of tus.
     pub fn plain(&self, method: &'static str) -> Request {
         let request = Request::new(method, self.url.clone());
-        match &self.bearer {
+        let shown = if method == "DELETE" { self.grant.as_ref() } else { None };
+        match self.bearer.as_ref().or(shown) {
             Some(token) => request.bearer(token),
             None => request,
         }
@@ -183,9 +186,9 @@ impl Ctx {
     pub fn resource(&self, answer: &Answer) -> Result<Resource, Failure> {
         answer.expect_status(201).at("creation")?;
         let location = answer.require("location")?;
-        let bearer =
-            self.tus.grant.as_ref().filter(|_| self.tus.grant_for_all).map(|(token, _)| token.clone());
-        Ok(Resource { url: resolve(&self.tus.path, location)?, location: location.to_owned(), bearer })
+        let grant = self.tus.grant.as_ref().map(|(token, _)| token.clone());
+        let bearer = grant.clone().filter(|_| self.tus.grant_for_all);
+        Ok(Resource { url: resolve(&self.tus.path, location)?, location: location.to_owned(), bearer, grant })
     }
 
     /// Creates what the request asks for.
@@ -215,7 +218,7 @@ impl Ctx {
         let parent = trimmed.rfind('/').and_then(|at| trimmed.get(..=at)).unwrap_or("/");
         let closing = known.url.get(trimmed.len()..).unwrap_or_default();
         let url = format!("{parent}{id}{closing}");
-        Ok(Resource { location: url.clone(), url, bearer: known.bearer })
+        Ok(Resource { location: url.clone(), url, ..known })
     }
 
     /// The PATCH is answered 204 and its new offset.

@@ -120,6 +120,9 @@ pub struct Grant {
     /// segment, or signs a path that two names may have: SHA-256 of the credential, in hex. The caller binds it to the first upload that it is used for, and
     /// refuses it for any other.
     pub fingerprint: Option<String>,
+    /// The session that gave out the credential, by the hash of its id; the credential ends with it. The caller asks whether
+    /// it is there.
+    pub session: Option<String>,
 }
 
 impl Grant {
@@ -143,6 +146,7 @@ impl Grant {
             expires_at_ms: None,
             retain_until_ms: None,
             fingerprint: None,
+            session: None,
         }
     }
 }

@@ -16,6 +16,8 @@ const SCOPE: &str = "resume";
 /// down, and a token never lives longer than asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResumeClaims {
+    /// The session that gives it, by the hash of its id, of which the id cannot be made.
+    pub session: String,
     /// The upload's whole name: base path and path, decoded once.
     pub path: String,
     /// The complete length in bytes, where it is known.
@@ -37,6 +39,7 @@ pub struct ResumeClaims {
 #[derive(Serialize)]
 struct Wire<'a> {
     scope: &'a str,
+    sid: &'a str,
     path: &'a str,
     iat: i64,
     exp: i64,
@@ -64,6 +67,7 @@ pub fn mint_resume(keys: &Keyring, claims: &ResumeClaims) -> Result<String, Mint
     }
     let wire = Wire {
         scope: SCOPE,
+        sid: &claims.session,
         path: &claims.path,
         iat: jwt::second(claims.issued_at_ms)?,
         exp: jwt::second(claims.expires_at_ms)?,
@@ -94,6 +98,10 @@ pub(super) fn judge(
     let path = claims
         .text("path", "the claim path is not text")?
         .ok_or(claims.malformed("the claim path is missing"))?;
+    // [AUT-104]
+    let session = claims
+        .text("sid", "the claim sid is not text")?
+        .ok_or(claims.malformed("the claim sid is missing"))?;
     let size = claims.length("size", "the claim size is not a length")?;
     let max_size = claims.length("max_size", "the claim max_size is not a length")?;
     let text = |name, why| Ok(claims.text(name, why)?.map(str::to_owned));
@@ -106,6 +114,7 @@ pub(super) fn judge(
         issued_at_ms: claims.time("iat", "the claim iat is not a time")?,
         expires_at_ms: Some(claims.expiry()?),
         retain_until_ms: claims.time("expires", "the claim expires is not a time")?,
+        session: Some(session.to_owned()),
         ..Grant::of(Scheme::Resume)
     };
     // [AUT-71] one upload exactly

@@ -230,7 +230,10 @@ section! {
         /// Who may create: "grant" asks for a token of `plimsoll grant`, "open" lets everybody in.
         create: Create = Create::Grant;
         /// Who may go on, read and delete: "url" whoever knows the unguessable URL, "grant" only who holds a
-        /// grant of the subject that created the upload.
+        /// grant of the subject that created the upload. With "url" too a complete upload that was created with a
+        /// grant is deleted by a grant of its subject, or by its session. One that was created without (`create` =
+        /// "open") has its URL as its only credential: whoever is given the download link may delete it, unless
+        /// `delete_complete` = false.
         access: Access = Access::Url;
         /// Secret of the grants. With no secret here at all those of [slots] count.
         secret: Option<Secret> = None, example "\"a secret of the application that hands out grants\"";

@@ -230,6 +230,10 @@ impl Sessions for Fallback {
         self.remote.sees_all()
     }
 
+    fn is_removed(&self, key: &SessionKey) -> bool {
+        matches!(self.memory().session(key), Some(Remembered::Removed))
+    }
+
     async fn count(&self) -> Result<u64, Fault> {
         Ok(match self.remote.count().await {
             Ok(count) => count,

@@ -130,6 +130,17 @@ impl Keeper {
         if session.is_live(self.clock.now()) { Ok(session) } else { Err(Refused::Expired.into()) }
     }
 
+    /// Whether the session with this key lives, as far as can be seen: while the store is away another node may know it.
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub async fn may_live(&self, key: &SessionKey) -> Result<bool, Fault> {
+        Ok(match self.store.find(key).await? {
+            Some(session) => session.is_live(self.clock.now()),
+            None => !self.store.sees_all() && !self.store.is_removed(key),
+        })
+    }
+
     /// A new session that covers one upload. `ends_by` bounds its life further than `max_age` does. One that
     /// is needed is durable when this returns; another one is kept in memory for a while, and stored once it is named.
     ///

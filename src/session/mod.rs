@@ -207,6 +207,11 @@ pub trait Sessions: Send + Sync + fmt::Debug {
         true
     }
 
+    /// Whether a session that is not found is known to have been removed, although not every session can be seen now.
+    fn is_removed(&self, _: &SessionKey) -> bool {
+        false
+    }
+
     /// How many sessions there are.
     async fn count(&self) -> Result<u64, Fault>;
 }

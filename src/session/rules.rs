@@ -93,8 +93,8 @@ impl Session {
             self.note_whether_open();
             return true;
         }
-        // [SES-23]
-        if self.told_again || self.uploads.len() >= most {
+        // [SES-23]; [SES-78] without a subject nothing says that two uploads are the same person's
+        if self.told_again || self.subject.is_none() || self.uploads.len() >= most {
             return false;
         }
         self.uploads.push(upload);

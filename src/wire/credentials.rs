@@ -10,13 +10,14 @@
 //! `consider` reads and changes nothing, so that it can be asked twice; `admit` and `denied` count, record, bind and
 //! mint, once a request.
 
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, header};
 
+pub use super::denial::{denied, session_refused, too_often};
 use super::{
     Access, Call, Door, House,
     audit::Decision,
     reply::Reply,
-    visit::{Admitted, X_SESSION_ID, X_SESSION_TOKEN},
+    visit::{Admitted, X_SESSION_TOKEN, named_session},
 };
 use crate::{
     auth::{
@@ -28,7 +29,7 @@ use crate::{
     fault::{Component, Fault},
     guard::Stopped,
     network::AgentClass,
-    session::{self, Covered, Fingerprint, Place, Session, SessionId, Step, Trouble},
+    session::{self, Covered, Fingerprint, Session, SessionId, SessionKey, Step, Trouble},
     telemetry::{Happened, Outcome},
     upload::{About, Name, Phase, Upload},
 };
@@ -110,10 +111,13 @@ async fn consider(
     length: Option<u64>,
     known: Option<&Upload>,
 ) -> Result<Admission, NotGranted> {
-    if let Door::Files { access: Access::Url, .. } = call.realm.door {
+    if let Door::Files { access: Access::Url, .. } = call.realm.door
+        && !asks_for_its_grant(call, known)
+    {
         return Ok(Admission::Url);
     }
-    let why = match judge(call, length, known) {
+    let judged = judge(call, length, known);
+    let why = match still_given(call, judged).await? {
         Ok(grant) => return Ok(Admission::Credential(grant)),
         Err(why) => why,
     };
@@ -132,11 +136,13 @@ async fn consider(
     let refused = match named_session(&call.headers, call.query.as_deref()) {
         None => NotGranted::Denied(why.clone()),
         Some(None) => NotGranted::Session(session::Refused::Malformed),
-        Some(Some(id)) => match by_session(call, id, expired.map(|(_, grant)| &**grant), length).await {
-            Ok(admission) => return Ok(admission),
-            Err(NotGranted::Fault(fault)) => return Err(NotGranted::Fault(fault)),
-            Err(refused) => refused,
-        },
+        Some(Some(named)) => {
+            match by_session(call, named.id, expired.map(|(_, grant)| &**grant), length).await {
+                Ok(admission) => return Ok(admission),
+                Err(NotGranted::Fault(fault)) => return Err(NotGranted::Fault(fault)),
+                Err(refused) => refused,
+            }
+        }
     };
     // [SES-40] [SES-22] what a session gave out ends with it, and a grant is for more than one file
     let Some((expired_at, grant)) = expired.filter(|(_, grant)| grant.scheme.is_slot_token()) else {
@@ -157,6 +163,30 @@ async fn consider(
     }
 }
 
+/// [AUT-101] Who was given the URL of a download may not remove the file: deleting what a grant created, and what is
+/// complete, asks for a grant of the same subject, or for a session that covers it.
+fn asks_for_its_grant(call: &Call<'_>, known: Option<&Upload>) -> bool {
+    call.method == Method::DELETE
+        && known.is_some_and(|upload| upload.phase == Phase::Complete && upload.about.owner.is_some())
+}
+
+/// [SES-76] A fresh token ends with the session that gave it, whenever that is.
+async fn still_given(
+    call: &Call<'_>,
+    judged: Result<Grant, Denied>,
+) -> Result<Result<Grant, Denied>, NotGranted> {
+    let Ok(Grant { session: Some(key), .. }) = &judged else { return Ok(judged) };
+    let is_there = match &call.house.sessions {
+        Some(keeper) => keeper.may_live(&SessionKey(key.clone())).await?,
+        None => false,
+    };
+    let at_ms = call.house.clock.now().0;
+    Ok(judged.and_then(|grant| match is_there {
+        true => Ok(grant),
+        false => Err(Denied::Expired { at_ms, grant: Box::new(grant) }),
+    }))
+}
+
 /// Looking up refuses nothing; only a fault can come of it.
 fn of_engine(error: Error) -> NotGranted {
     match error {
@@ -169,6 +199,7 @@ fn of_engine(error: Error) -> NotGranted {
 
 /// The request's credential, judged by itself.
 fn judge(call: &Call<'_>, length: Option<u64>, known: Option<&Upload>) -> Result<Grant, Denied> {
+    shown_once(&call.headers)?;
     let types = content_types(call, known);
     let hosts = call.hosts();
     let header = |name: &str| joined(&call.headers, name);
@@ -190,6 +221,18 @@ fn judge(call: &Call<'_>, length: Option<u64>, known: Option<&Upload>) -> Result
             owner(*grant).and_then(|grant| Err(Denied::Expired { at_ms, grant: Box::new(grant) }))
         }
         Err(why) => Err(why),
+    }
+}
+
+/// [AUT-102] Of two credentials in one place neither is the one, even when both agree.
+fn shown_once(headers: &HeaderMap) -> Result<(), Denied> {
+    let is_repeated = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
+    match [header::AUTHORIZATION, X_SESSION_TOKEN].iter().any(is_repeated) {
+        true => {
+            let why = "a header that carries a credential is given twice";
+            Err(Denied::Malformed { carrier: Carrier::Header, why })
+        }
+        false => Ok(()),
     }
 }
 
@@ -270,7 +313,7 @@ impl From<session::Refused> for NotGranted {
 
 async fn admit(call: &Call<'_>, admission: Admission, known: Option<&Upload>) -> Result<Grant, NotGranted> {
     if let Some(upload) = known {
-        call.visit.saw(upload);
+        call.visit.found(upload);
     }
     match admission {
         Admission::Url => Ok(Grant::of_url()),
@@ -365,6 +408,7 @@ fn of_session(session: &Session, covered: Covered) -> Grant {
         expires_at_ms: Some(session.expires_at.0),
         retain_until_ms: covered.retain_until.map(|at| at.0),
         fingerprint: None,
+        session: None,
     }
 }
 
@@ -381,6 +425,7 @@ pub fn resume_token(
     let failed = |cause: &str| Fault::new(Component::Sessions, "making a fresh token", cause);
     let (realm, _) = house.realm_of(covered.name.as_str()).ok_or_else(|| failed("its base path is gone"))?;
     let claims = ResumeClaims {
+        session: session.key.0.clone(),
         subject: session.subject.clone(),
         path: covered.name.0.clone(),
         size: covered.size,
@@ -392,19 +437,6 @@ pub fn resume_token(
         expires_at_ms: until.0,
     };
     mint_resume(&realm.keys.current(), &claims).map_err(|error| failed(&error.to_string()))
-}
-
-/// [SES-4] the session that a request names: `Some(None)` when what it names cannot be one
-#[must_use]
-pub fn named_session(headers: &HeaderMap, query: Option<&str>) -> Option<Option<SessionId>> {
-    let of_header =
-        |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
-    // A fresh token may stand there too.
-    let token = of_header(X_SESSION_TOKEN).filter(|text| !text.contains('.'));
-    let parameter = || {
-        query?.split('&').find_map(|pair| pair.strip_prefix("session_id=")).filter(|text| !text.is_empty())
-    };
-    of_header(X_SESSION_ID).or(token).or_else(parameter).map(SessionId::parse)
 }
 
 /// Whether a request shows what may be a grant, where creation asks for none.
@@ -425,6 +457,7 @@ pub async fn may_create(call: &Call<'_>, length: Option<u64>) -> Result<Grant, N
     let hosts = call.hosts();
     let header = |name: &str| joined(&call.headers, name);
     let presented = presented(call, length, &[], &hosts, &header);
+    shown_once(&call.headers).map_err(NotGranted::Denied)?;
     // [SES-18] neither a session nor time lets anybody create
     let grant = authorize_grant(&call.realm.keys.current(), &presented, call.house.clock.now().0)
         .map_err(NotGranted::Denied)?;
@@ -494,100 +527,4 @@ pub async fn granted_to_ask(
             Err(denied(call, why, dialect).await)
         }
     }
-}
-
-/// The answer to a request that was not let in. Counts, records and tells why.
-pub async fn denied(call: &Call<'_>, why: NotGranted, dialect: &'static str) -> Reply {
-    match why {
-        NotGranted::Denied(why) => {
-            let (status, word, challenge) = status_of(&why);
-            call.house.metrics.refused(dialect, word);
-            tracing::info!(reason = word, detail = %why, "credential refused");
-            call.decided(Outcome::Refused, &Decision::of_nobody(word));
-            // [SES-51] judged first: a ban is told in place of this refusal, and of nothing else
-            if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
-                && let Some(retry_after) = call.house.banned_for(&call.place).await
-            {
-                return too_often(call.house, &call.place, Stopped::Banned { retry_after });
-            }
-            // [SES-71] a page can have any browser ask
-            if why.is_a_guess() && !matches!(call.method, Method::GET | Method::HEAD) {
-                call.house.failed(&call.place).await;
-            }
-            let reply = Reply::problem(status, word, &why.to_string());
-            match challenge {
-                Some(challenge) => reply.with(header::WWW_AUTHENTICATE, challenge),
-                None => reply,
-            }
-        }
-        NotGranted::Session(why) => {
-            call.house.metrics.refused(dialect, why.word());
-            session_refused(call.house, &call.place, why).await
-        }
-        NotGranted::Stopped(stopped) => {
-            call.house.metrics.refused(dialect, "rate");
-            too_often(call.house, &call.place, stopped)
-        }
-        NotGranted::Fault(fault) => super::answer::fault(call, &fault),
-    }
-}
-
-const INVALID_TOKEN: Option<&str> = Some("Bearer error=\"invalid_token\"");
-
-fn status_of(why: &Denied) -> (StatusCode, &'static str, Option<&'static str>) {
-    match why {
-        Denied::Missing => (StatusCode::UNAUTHORIZED, "credential-missing", Some("Bearer")),
-        Denied::Malformed { carrier, .. }
-        | Denied::BadSignature { carrier }
-        | Denied::BadSignatureOrType { carrier } => match carrier {
-            Carrier::Header => (StatusCode::UNAUTHORIZED, "credential-invalid", INVALID_TOKEN),
-            Carrier::Query => (StatusCode::FORBIDDEN, "credential-invalid", None),
-        },
-        Denied::Expired { .. } | Denied::NotYetValid { .. } => {
-            (StatusCode::UNAUTHORIZED, "credential-expired", INVALID_TOKEN)
-        }
-        Denied::WrongPath { .. } => (StatusCode::FORBIDDEN, "credential-path", None),
-        Denied::WrongSize { .. } => (StatusCode::FORBIDDEN, "credential-size", None),
-        Denied::LengthRequired => (StatusCode::LENGTH_REQUIRED, "length-required", None),
-    }
-}
-
-/// The answer to a session that does not help.
-pub async fn session_refused(house: &House, place: &Place, why: session::Refused) -> Reply {
-    use session::Refused;
-    let status = match why {
-        Refused::Missing | Refused::Malformed | Refused::Unknown | Refused::Expired => {
-            StatusCode::UNAUTHORIZED
-        }
-        Refused::Foreign | Refused::Exhausted => StatusCode::FORBIDDEN,
-    };
-    house.metrics.session("refused");
-    tracing::info!(reason = why.word(), "session refused");
-    house.record_refusal(Happened::SessionRefused, why.word(), place);
-    // [SES-51] [SES-71] told of a ban, and counted towards none
-    if let Some(retry_after) = house.banned_for(place).await {
-        return too_often(house, place, Stopped::Banned { retry_after });
-    }
-    let reply = Reply::problem(status, why.word(), &why.to_string());
-    match status {
-        StatusCode::UNAUTHORIZED => reply.with(header::WWW_AUTHENTICATE, "Bearer"),
-        _ => reply,
-    }
-}
-
-/// [SES-51] [SES-52] 429, and when to try again
-#[must_use]
-pub fn too_often(house: &House, place: &Place, stopped: Stopped) -> Reply {
-    let (event, word, detail, wait) = match stopped {
-        Stopped::Banned { retry_after } => {
-            let detail = "too many wrong credentials came from this address; try again later";
-            (Happened::Banned, "banned", detail, retry_after)
-        }
-        Stopped::Rate { retry_after } => {
-            (Happened::RateLimited, "rate", "too many requests; try again later", retry_after)
-        }
-    };
-    house.record_refusal(event, word, place);
-    let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
-    Reply::problem(StatusCode::TOO_MANY_REQUESTS, word, detail).with(header::RETRY_AFTER, seconds)
 }

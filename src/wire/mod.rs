@@ -17,6 +17,7 @@ pub mod body;
 pub mod content_range;
 pub mod cors;
 pub mod credentials;
+mod denial;
 pub mod disposition;
 pub mod download;
 pub mod download_plan;

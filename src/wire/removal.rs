@@ -4,7 +4,7 @@ use super::{
     Call,
     credentials::{NotGranted, granted},
 };
-use crate::engine::Error;
+use crate::{auth::Scheme, engine::Error};
 
 /// Why an upload was not removed.
 #[derive(Debug)]
@@ -29,8 +29,11 @@ impl From<Error> for NotRemoved {
 pub async fn remove(call: &Call<'_>) -> Result<(), NotRemoved> {
     let known = call.house.engine.find(&call.name).await?;
     let length = known.as_ref().and_then(|u| u.length);
-    granted(call, length, known.as_ref()).await.map_err(NotRemoved::Denied)?;
-    call.house.engine.delete(&call.name, call.realm.may_delete_complete).await?;
+    let grant = granted(call, length, known.as_ref()).await.map_err(NotRemoved::Denied)?;
+    // [AUT-101] one that was incomplete when it was looked at may be complete now
+    let has_owner = known.as_ref().is_some_and(|upload| upload.about.owner.is_some());
+    let may_delete_complete = call.realm.may_delete_complete && !(has_owner && grant.scheme == Scheme::Url);
+    call.house.engine.delete(&call.name, may_delete_complete).await?;
     call.visit.dismiss();
     call.removed(known.as_ref().map(|upload| upload.id.0.as_str()));
     Ok(())

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::{
     House,
     answer::etag,
-    credentials::{named_session, resume_token, session_refused},
+    credentials::{resume_token, session_refused},
     reply::Reply,
-    visit::{X_UPLOAD_ID, fresh_token},
+    visit::{X_UPLOAD_ID, fresh_token, named_session},
 };
 use crate::{
     fault::Fault,
@@ -76,7 +76,7 @@ impl Question<'_> {
         match named_session(&self.headers, self.query.as_deref()) {
             None => Err(Refused::Missing.into()),
             Some(None) => Err(Refused::Malformed.into()),
-            Some(Some(id)) => Ok(id),
+            Some(Some(named)) => Ok(named.id),
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use http::{HeaderName, header};
+use http::{HeaderMap, HeaderName, header};
 
 use super::{House, reply::Reply};
 use crate::{
@@ -44,7 +44,7 @@ pub enum Admitted {
         /// Its subject.
         subject: Option<String>,
         /// The session that the request names, if that can be one.
-        named: Option<SessionId>,
+        named: Option<Named>,
         /// Whether it opens and joins sessions, or is only seen in one that covers its upload already.
         may_open: bool,
         /// When a session that is opened now has to end, where grace let the request in.
@@ -72,6 +72,8 @@ struct Seen {
 struct State {
     admitted: Option<Admitted>,
     seen: Option<Seen>,
+    /// Whether the upload was complete before this request.
+    was_complete: bool,
 }
 
 /// See the module's text. One a request.
@@ -86,6 +88,17 @@ impl Visit {
     /// The request was let in.
     pub fn admit(&self, how: Admitted) {
         self.with(|state| state.admitted = Some(how));
+    }
+
+    /// Whether the request was let in by more than a URL.
+    pub fn is_admitted(&self) -> bool {
+        self.with(|state| state.admitted.is_some())
+    }
+
+    /// This is the upload as the request found it.
+    pub fn found(&self, upload: &Upload) {
+        self.saw(upload);
+        self.with(|state| state.was_complete = upload.phase == Phase::Complete);
     }
 
     /// There is nothing to go on with any more: the answer has no session.
@@ -113,7 +126,8 @@ impl Visit {
         is_plain: bool,
         reply: Reply,
     ) -> Reply {
-        let (admitted, seen) = self.with(|state| (state.admitted.take(), state.seen.take()));
+        let (admitted, seen, was_complete) =
+            self.with(|state| (state.admitted.take(), state.seen.take(), state.was_complete));
         let (Some(admitted), Some(keeper)) = (admitted, &house.sessions) else { return reply };
         let phase = seen.as_ref().map(|seen| seen.phase);
         // [SES-9] with a tombstone nobody goes on
@@ -121,7 +135,7 @@ impl Visit {
             return reply;
         }
         let is_complete = phase == Some(Phase::Complete);
-        let (id, expires_at, fresh) = match admitted {
+        let (session, fresh) = match admitted {
             Admitted::Session { id, expires_at, fresh } => {
                 if let Some(seen) = seen.as_ref().filter(|_| is_complete) {
                     let step = Step::Finish { name: &seen.name, arrived };
@@ -129,7 +143,7 @@ impl Visit {
                         tracing::info!(%trouble, "a session does not know that its upload is complete");
                     }
                 }
-                (id, expires_at, fresh)
+                (Some((id, expires_at)), fresh)
             }
             Admitted::Credential { mut upload, subject, named, may_open, ends_by } => {
                 if let Some(seen) = &seen {
@@ -137,17 +151,19 @@ impl Visit {
                     upload.id = Some(seen.id.clone());
                     upload.is_complete = is_complete;
                 }
+                // [SES-75] with what was complete before nobody goes on
+                let is_over = is_complete && (was_complete || !reply.status.is_success());
                 let entry =
-                    Entry { keeper, house, upload, subject, place, arrived, is_plain, may_open, ends_by };
-                match entry.session(named).await {
-                    Some((id, expires_at)) => (id, expires_at, None),
-                    None => return reply,
-                }
+                    Entry { keeper, house, upload, subject, place, arrived, may_open, is_over, ends_by };
+                (entry.session(named).await, None)
             }
         };
-        let left = expires_at.since(house.clock.now()).as_secs();
+        let mut reply = reply;
         // [SES-1] [SES-7]
-        let mut reply = reply.with(X_SESSION_ID, id.expose()).with(X_UPLOAD_SESSION_TIMEOUT, left).no_store();
+        if let Some((id, expires_at)) = session {
+            let left = expires_at.since(house.clock.now()).as_secs();
+            reply = reply.with(X_SESSION_ID, id.expose()).with(X_UPLOAD_SESSION_TIMEOUT, left).no_store();
+        }
         if let Some(seen) = seen {
             let status = if is_complete { "complete" } else { "incomplete" };
             reply = reply.with(X_UPLOAD_ID, seen.id.0).with(X_UPLOAD_STATUS, status);
@@ -162,6 +178,35 @@ impl Visit {
             None => reply,
         }
     }
+}
+
+/// A session that a request names.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// Which.
+    pub id: SessionId,
+    /// Whether it stands in the query, which is part of a URL that others may have made.
+    pub is_in_query: bool,
+}
+
+/// [SES-4] the session that a request names: `Some(None)` when what it names cannot be one
+#[must_use]
+pub fn named_session(headers: &HeaderMap, query: Option<&str>) -> Option<Option<Named>> {
+    let of_header = |name: HeaderName| {
+        let mut values = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default().trim());
+        // [AUT-102] of two ids neither is the one
+        values.next().map(|first| if values.next().is_some() { "" } else { first })
+    };
+    // A fresh token may stand there too.
+    let token = of_header(X_SESSION_TOKEN).filter(|text| !text.contains('.'));
+    let named = |text, is_in_query| SessionId::parse(text).map(|id| Named { id, is_in_query });
+    if let Some(text) = of_header(X_SESSION_ID).or(token) {
+        return Some(named(text, false));
+    }
+    let mut parameters =
+        query?.split('&').filter_map(|pair| pair.strip_prefix("session_id=")).filter(|text| !text.is_empty());
+    let first = parameters.next()?;
+    Some(if parameters.next().is_some() { None } else { named(first, true) })
 }
 
 /// Put a fresh token on an answer.
@@ -181,24 +226,27 @@ struct Entry<'a> {
     subject: Option<String>,
     place: Place,
     arrived: Timestamp,
-    is_plain: bool,
     may_open: bool,
+    is_over: bool,
     ends_by: Option<Timestamp>,
 }
 
 impl Entry<'_> {
     /// The session that was named, or the one that the last answer about this upload told, or a new one.
-    async fn session(self, named: Option<SessionId>) -> Option<(SessionId, Timestamp)> {
+    async fn session(self, named: Option<Named>) -> Option<(SessionId, Timestamp)> {
         let key: Holder = (self.upload.name.clone(), self.subject.clone());
         let remembered = self.house.remembered.get(&key);
-        let remembered = remembered.filter(|id| Some(id) != named.as_ref());
-        let named_or_not = named.iter().map(|id| (id, true)).chain(remembered.iter().map(|id| (id, false)));
-        for (id, is_named) in named_or_not {
+        let remembered = remembered.filter(|id| named.as_ref().is_none_or(|named| named.id != *id));
+        // [SES-77] whoever gave out a URL may have put a session of their own into its query
+        let may_join = self.may_open && self.ends_by.is_none() && !self.is_over;
+        let named = named.iter().map(|named| (&named.id, true, may_join && !named.is_in_query));
+        let named_or_not = named.chain(remembered.iter().map(|id| (id, false, false)));
+        for (id, is_named, covers_more) in named_or_not {
             // [SES-3]
             let step = Step::Join {
                 upload: self.upload.clone(),
                 subject: self.subject.as_deref(),
-                covers_more: is_named && self.may_open && self.ends_by.is_none(),
+                covers_more,
                 // [SES-22] a fresh token is seen there and not told where
                 tells_again: !is_named && self.may_open,
                 arrived: self.arrived,
@@ -219,11 +267,11 @@ impl Entry<'_> {
                 Err(Trouble::Fault(fault)) => tracing::info!(%fault, "a named session cannot be joined now"),
             }
         }
-        if !self.may_open {
+        if !self.may_open || self.is_over {
             return None;
         }
-        // Nobody has to go on with a complete plain PUT.
-        let is_needed = !(self.is_plain && self.upload.is_complete);
+        // [SES-8] nobody has to go on with what is complete
+        let is_needed = !self.upload.is_complete;
         let opened = self
             .keeper
             .open(self.subject.clone(), self.upload.clone(), self.place.clone(), self.ends_by, is_needed)

@@ -3,9 +3,11 @@
 use super::*;
 
 const NAME: &str = "/upload/foo/bar.jpg";
+const SID: &str = "0123456789abcdef";
 
 pub(super) fn claims() -> ResumeClaims {
     ResumeClaims {
+        session: SID.into(),
         path: NAME.into(),
         size: Some(MIB),
         max_size: Some(2 * MIB),
@@ -45,6 +47,7 @@ fn grants_what_it_was_minted_for_wherever_it_stands() {
         issued_at_ms: Some(NOW),
         expires_at_ms: Some(NOW + 300_000),
         retain_until_ms: Some(NOW + 7_000_000),
+        session: Some(SID.into()),
         ..Grant::of(Scheme::Resume)
     };
     let asks = [
@@ -72,8 +75,12 @@ fn absent_claims_stay_absent() {
         ..claims()
     };
     let grant = ask().bearer(&minted(&bare)).length(u64::MAX).ask().unwrap();
-    let expected =
-        Grant { issued_at_ms: Some(NOW), expires_at_ms: Some(NOW + 300_000), ..Grant::of(Scheme::Resume) };
+    let expected = Grant {
+        issued_at_ms: Some(NOW),
+        expires_at_ms: Some(NOW + 300_000),
+        session: Some(SID.into()),
+        ..Grant::of(Scheme::Resume)
+    };
     assert_eq!(grant, expected);
 }
 
@@ -171,7 +178,7 @@ fn an_owner_shows_a_grant_or_a_resume_token_and_no_slot_token() {
 fn the_scope_decides_what_the_other_claims_are_read_for() {
     let slot = CLAIMS.replacen('{', r#"{"scope":"resume","#, 1);
     assert_eq!(ask().bearer(&jwt(&slot)).malformed().1, "the claim path is missing");
-    let both = slot.replacen('{', r#"{"path":"/upload/x/y","#, 1);
+    let both = slot.replacen('{', r#"{"sid":"0","path":"/upload/x/y","#, 1);
     assert_eq!(ask().bearer(&jwt(&both)).ask(), WRONG_PATH);
     let other = r#"{"scope":"upload","path":"/upload/foo/bar.jpg","exp":1700604800}"#;
     assert!(ask().bearer(&jwt(other)).ask().is_err());
@@ -182,7 +189,9 @@ fn the_scope_decides_what_the_other_claims_are_read_for() {
 #[test]
 fn claims_of_another_type_are_malformed() {
     let with = |claim: &str| {
-        jwt(&format!(r#"{{"scope":"resume","path":"/upload/foo/bar.jpg","exp":1700604800,{claim}}}"#))
+        jwt(&format!(
+            r#"{{"scope":"resume","sid":"0","path":"/upload/foo/bar.jpg","exp":1700604800,{claim}}}"#
+        ))
     };
     assert!(ask().bearer(&with(r#""a":1"#)).ask().is_ok());
     for claim in [
@@ -200,8 +209,11 @@ fn claims_of_another_type_are_malformed() {
     }
     let early = ask().bearer(&with(r#""nbf":1700604501"#)).ask();
     assert_eq!(early, Err(Denied::NotYetValid { from_ms: 1_700_604_501_000 }));
-    let endless = jwt(r#"{"scope":"resume","path":"/upload/foo/bar.jpg"}"#);
+    let endless = jwt(r#"{"scope":"resume","sid":"0","path":"/upload/foo/bar.jpg"}"#);
     assert_eq!(ask().bearer(&endless).malformed().1, "the claim exp is missing");
+    // [AUT-104]
+    let unbound = jwt(r#"{"scope":"resume","path":"/upload/foo/bar.jpg","exp":1700604800}"#);
+    assert_eq!(ask().bearer(&unbound).malformed().1, "the claim sid is missing");
 }
 
 #[test]

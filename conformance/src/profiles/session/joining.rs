@@ -14,6 +14,8 @@ pub(super) const CASES: &[Case] = &[
         "three uploads on one connection, a preflight each, are in one session",
         three_on_one_connection
     ),
+    case!(["SES-77"], "a session that is named by the query joins no upload", query_joins_nothing),
+    case!(["AUT-102"], "of two credentials in one field, or two ids, neither counts", shown_twice),
     case!(["SES-4"], "a session is named by header, by X-Session-Token or by query", named_in_each_place),
     case!(["SES-4"], "of several session ids the first place counts", first_place_counts),
     case!(["SES-5"], "a good token is served beside a session id that is of no use", useless_ids_do_no_harm),
@@ -40,6 +42,32 @@ async fn joins(ctx: &Ctx) -> CaseResult {
     ctx.send(&ranged(rest, &body, HALF, SIZE)).await?.expect_status(201).at("the second, recovered")?;
     ctx.expect_served(&slot, &body).await?;
     ctx.finish_by(&first, first.with_session("PUT")).await.at("the first, recovered")
+}
+
+/// Whoever made the URL may have planted a session of their own.
+async fn query_joins_nothing(ctx: &Ctx) -> CaseResult {
+    let planted = ctx.held(SIZE, HALF).await?;
+    let (slot, body) = ctx.file("second.mp4", SIZE)?;
+    let linked = slot.put_with(&format!("session_id={}", planted.session)).bearer(&ctx.live(&slot)?);
+    let answer = ctx.send(&ranged(linked, &body, 0, HALF)).await?;
+    answer.expect_status(308)?;
+    expect(session_of(&answer)? != planted.session, "a session of its own", "the planted one")?;
+    let look = bare(&slot, "PUT").header(SESSION_ID, &planted.session);
+    expect_problem(&ctx.send(&asking(look, SIZE)).await?, 403, "session-foreign")?;
+    let document = ctx.session_document(&planted.session).await?;
+    expect_eq("uploads in the planted session", &1, &list_in(&document, "uploads")?.len())
+}
+
+async fn shown_twice(ctx: &Ctx) -> CaseResult {
+    let held = ctx.held(SIZE, HALF).await?;
+    let token = ctx.live(&held.slot)?;
+    let twice = held.bare("PUT").bearer(&token).bearer(&token);
+    ctx.send(&asking(twice, SIZE)).await?.expect_status(401).at("Authorization")?;
+    let twice = held.bare("PUT").header("X-Session-Token", &token).header("X-Session-Token", &token);
+    ctx.send(&asking(twice, SIZE)).await?.expect_status(401).at("X-Session-Token")?;
+    let twice = held.with_session("PUT").header(SESSION_ID, &held.session);
+    expect_problem(&ctx.send(&asking(twice, SIZE)).await?, 401, "session-malformed").at("X-Session-ID")?;
+    ctx.expect_untouched(&held).await
 }
 
 async fn three_on_one_connection(ctx: &Ctx) -> CaseResult {

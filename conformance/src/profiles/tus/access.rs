@@ -8,12 +8,14 @@ use crate::tus::{Resource, VERSION, expect_not_created};
 
 const OPEN: &[Need] = &[Need::OpenCreation];
 const GRANTED: &[Need] = &[Need::GrantedCreation];
+const GRANTED_REMOVAL: &[Need] = &[Need::GrantedCreation, Need::Extension("termination")];
 const EVERY_VERB: &[Need] = &[Need::GrantedCreation, Need::GrantedAccess];
 
 pub(super) const CASES: &[Case] = &[
     case!(["TUS-94"], "strangers who create too much are answered 429 with Retry-After", limits_strangers, needs OPEN),
     case!(["TUS-95"], "every verb asks for a grant of the upload's subject", asks_with_every_verb, needs EVERY_VERB),
     case!(["TUS-102"], "a creation without a good grant is refused", asks_for_a_grant, needs GRANTED),
+    case!(["AUT-101"], "whoever knows the URL alone deletes no complete upload that a grant created", keeps_what_is_complete, needs GRANTED_REMOVAL),
     case!(["TUS-103"], "a creation beyond the grant's size is refused", holds_to_the_grant, needs GRANTED),
 ];
 
@@ -102,4 +104,18 @@ async fn holds_to_the_grant(ctx: &Ctx) -> CaseResult {
     let answer = ctx.send(&creation(ctx, Some(&token)).header("Upload-Length", 1001)).await?;
     answer.expect_status_in(&[403, 413]).at("a length beyond")?;
     expect_not_created(&answer)
+}
+
+async fn keeps_what_is_complete(ctx: &Ctx) -> CaseResult {
+    let stranger = Grant { sub: "mercutio@verona.tld".into(), ..Grant::default() }.sign(ctx.secret()?)?;
+    let (complete, _) = ctx.tus_begun(100, 100).await?;
+    let bare = Resource::at(complete.url.clone());
+    for (dialect, request) in [("tus", bare.request("DELETE")), ("no dialect", bare.plain("DELETE"))] {
+        ctx.send(&request).await?.expect_status(401).at(format_args!("the URL alone, {dialect}"))?;
+        let answer = ctx.send(&request.bearer(&stranger)).await?;
+        answer.expect_status_in(&[403, 404]).at(format_args!("another's grant, {dialect}"))?;
+    }
+    ctx.expect_tus_offset(&complete, 100).await?;
+    ctx.send(&complete.request("DELETE")).await?.expect_status(204).at("the grant that created it")?;
+    ctx.expect_gone(&complete).await
 }
