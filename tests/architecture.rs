@@ -48,7 +48,7 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
             "config",
         ],
     ),
-    ("cli", &["app", "auth", "config", "clock", "fault", "id", "telemetry", "upload"]),
+    ("cli", &["app", "auth", "config", "clock", "fault", "id", "telemetry", "upload", "private"]),
     ("app", EVERYTHING),
     ("main", EVERYTHING),
     ("lib", EVERYTHING),

@@ -306,6 +306,7 @@ fn whatever_the_umask_nobody_else_may_look_into_store_and_ledger() {
     fs::set_permissions(&ledger, fs::Permissions::from_mode(0o644)).unwrap();
     let _server = setup.start();
     eventually("the wider mode is told", || setup.log_tail().contains("to do: chmod 600"));
+    assert!(run(setup.command().arg("check")).contains("to do: chmod 600"));
 }
 
 // [ENG-51]

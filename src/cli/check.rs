@@ -14,6 +14,7 @@ use super::{Failure, Hooks};
 use crate::{
     config::{Config, Durability, Loaded, Secret, Size},
     id,
+    private::exposure,
 };
 
 /// What one look at the machine found.
@@ -56,6 +57,7 @@ pub(super) fn run(
     for (key, path) in [("[log] file", &config.log.file), ("[audit] file", &config.audit.file)] {
         findings.extend(path.as_deref().map(|path| log_file(key, path)));
     }
+    findings.extend(exposed(config));
     findings.extend(of_configuration(loaded));
     report(findings, out, err)
 }
@@ -269,6 +271,15 @@ fn log_file(key: &str, path: &Path) -> Finding {
             path.display()
         )),
     }
+}
+
+/// [ENG-49] What of the store and the ledger others may look into.
+fn exposed(config: &Config) -> Vec<Finding> {
+    let url = config.ledger_url();
+    let ledger = Path::new(url.as_str().trim_start_matches("sqlite:"));
+    let paths = [config.store.path.join("blobs"), ledger.to_path_buf()];
+    let found = paths.iter().filter_map(|path| exposure(path));
+    found.map(|text| Note(text.replace("\n    to do: ", "; to do: "))).collect()
 }
 
 /// What is valid, but surprises some.

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::private;
+use crate::{fault::Fault, private};
 
 /// Time between two attempts to have it again.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
@@ -102,6 +102,18 @@ impl Ballast {
                 false
             }
         }
+    }
+
+    /// Whether the disk refuses some pages for want of room: tried, since a quota shows nowhere else.
+    pub(super) fn lacks_room(&self) -> bool {
+        let mut trial = self.path.as_os_str().to_owned();
+        trial.push(".trial");
+        let tried = private::open_file(trial.as_ref()).and_then(|mut file| {
+            file.write_all(&vec![0; PIECE])?;
+            file.sync_all()
+        });
+        let _ = fs::remove_file(&trial);
+        tried.is_err_and(|e| Fault::io("trying whether there is room", &e).full)
     }
 
     /// Whether it is there, or none is wanted. A file with holes holds no room.

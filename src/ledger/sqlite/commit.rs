@@ -100,19 +100,7 @@ impl Committer {
             return self.commit_what_frees(&batch, vec![Err(failure); batch.len()]).await;
         }
         let answers = self.commit_all(&batch).await;
-        let failure =
-            answers.iter().find_map(|answer| answer.as_ref().err().filter(|f| f.is_full()).cloned());
-        match failure {
-            Some(failure) if self.ballast.is_wanted() => {
-                tracing::error!("the ledger's disk is full: {FULL}");
-                self.metrics.ledger_writable(false);
-                self.full = Some(failure);
-                self.ballast.release();
-                self.down = None;
-                self.commit_what_frees(&batch, answers).await
-            }
-            Some(_) | None => answers,
-        }
+        if self.full.is_some() { self.commit_what_frees(&batch, answers).await } else { answers }
     }
 
     /// Whether everything is committed now, as opposed to nothing, or only what frees room.
@@ -217,14 +205,28 @@ impl Committer {
                 self.db = Some(db);
                 Ok(answers)
             }
-            Err(failed) => {
+            Err(mut failed) => {
                 // [ENG-40] whatever failed: this connection may be inside of a transaction, and is not used again
                 self.metrics.commit_failed();
-                tracing::warn!(cause = %failed.failure, changes = batch.len(), "a transaction of the ledger failed");
                 discard(db).await;
+                failed.failure = failed.failure.or_full(|| self.ballast.lacks_room());
+                tracing::warn!(cause = %failed.failure, changes = batch.len(), "a transaction of the ledger failed");
+                self.use_ballast(&failed.failure);
                 Err(failed)
             }
         }
+    }
+
+    /// [ENG-52] From now on the ballast gives room, if the failure was one of room, and for what frees it alone.
+    fn use_ballast(&mut self, failure: &Failure) {
+        if !failure.is_full() || self.full.is_some() || !self.ballast.is_wanted() {
+            return;
+        }
+        tracing::error!("the ledger's disk is full: {FULL}");
+        self.metrics.ledger_writable(false);
+        self.full = Some(failure.clone());
+        self.ballast.release();
+        self.down = None;
     }
 
     /// Whether a batch is in the file, as far as its rows tell. `would` are its answers if it is.
@@ -265,7 +267,9 @@ impl Committer {
                 Ok(db)
             }
             Err(failure) => {
+                let failure = failure.or_full(|| self.ballast.lacks_room());
                 self.refuse(&failure);
+                self.use_ballast(&failure);
                 Err(failure)
             }
         }

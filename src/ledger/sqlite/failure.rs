@@ -6,6 +6,7 @@ use crate::fault::{Component, Fault};
 const ERROR: i32 = 1;
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
+const IO: i32 = 10;
 const CORRUPT: i32 = 11;
 const FULL: i32 = 13;
 const TOO_BIG: i32 = 18;
@@ -14,7 +15,7 @@ const MISMATCH: i32 = 20;
 const RANGE: i32 = 25;
 const NOT_A_DATABASE: i32 = 26;
 /// The extended codes for a -shm file that could not be made or enlarged.
-const SHM: [i32; 2] = [10 | (18 << 8), 10 | (19 << 8)];
+const SHM: [i32; 2] = [IO | (18 << 8), IO | (19 << 8)];
 
 /// The kinds of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,9 @@ enum Kind {
     Busy,
     /// The file is damaged.
     Damaged,
-    /// Anything else: the disk, the file, or SQLite itself.
+    /// The disk failed; or it has no room, and SQLite does not say so: it knows ENOSPC, not EDQUOT, and neither from a sync.
+    Io,
+    /// Anything else.
     Broken,
 }
 
@@ -50,6 +53,14 @@ impl Failure {
         self.kind == Kind::Change
     }
 
+    /// The same, as one of a full disk if that is what it was.
+    pub(super) fn or_full(mut self, lacks_room: impl FnOnce() -> bool) -> Self {
+        if self.kind == Kind::Io && lacks_room() {
+            self.kind = Kind::Full;
+        }
+        self
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.kind == Kind::Full
     }
@@ -60,7 +71,7 @@ impl Failure {
 
     /// Whether the same batch may be committed by another connection right now.
     pub(super) fn is_worth_another_try(&self) -> bool {
-        self.kind == Kind::Broken
+        matches!(self.kind, Kind::Io | Kind::Broken)
     }
 
     pub(super) fn fault(&self, component: Component, doing: &'static str) -> Fault {
@@ -76,6 +87,7 @@ impl From<sqlx::Error> for Failure {
             Some(code) => match code & 0xff {
                 FULL => Kind::Full,
                 BUSY | LOCKED => Kind::Busy,
+                IO => Kind::Io,
                 CORRUPT | NOT_A_DATABASE => Kind::Damaged,
                 ERROR | TOO_BIG | CONSTRAINT | MISMATCH | RANGE => Kind::Change,
                 _ => Kind::Broken,
