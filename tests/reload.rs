@@ -29,12 +29,13 @@ impl Site {
     /// `DIR` in the configuration becomes the site's folder.
     fn start(config: &str, set: impl FnOnce(Setup) -> Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("secrets"), "from the file\n").unwrap();
+        fs::write(folder.path().join("secrets"), "from-the-file\n").unwrap();
         let file = folder.path().join("plimsoll.toml");
         fs::write(&file, expand(config, &folder)).unwrap();
         let setup = Setup::new()
             .without("SLOTS__SECRET")
             .without("LOG__LEVEL")
+            .key("SLOTS__ALLOW_WEAK_SECRETS", "true")
             .key("CONFIG", file.display())
             .key("LOG__FILE", folder.path().join("log").display());
         Self { server: set(setup).start(), folder }
@@ -100,6 +101,39 @@ fn a_secret_is_replaced_with_a_time_in_which_both_are_accepted() {
 }
 
 #[test]
+fn a_short_secret_is_refused_at_the_start_and_at_a_reload() {
+    // [AUT-105]
+    let long = "0123456789abcdef";
+    let site = Site::start(&format!("[slots]\nsecret = '{long}'\n"), |setup| {
+        setup.without("SLOTS__ALLOW_WEAK_SECRETS")
+    });
+    site.write("plimsoll.toml", "[slots]\nsecret = '0123456789abcde'\n");
+    site.hang_up(KEPT);
+    assert!(site.log().contains("[slots] secret is shorter than 16 bytes"), "{}", site.log());
+    assert_eq!(site.put(long), 201);
+    site.write("plimsoll.toml", "[slots]\nsecret = '0123456789abcde'\nallow_weak_secrets = true\n");
+    site.hang_up(RELOADED);
+    assert_eq!((site.put(long), site.put("0123456789abcde")), (403, 201));
+    let refused = Setup::new().key("SLOTS__SECRET", "0123456789abcde").command().output().unwrap();
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && told.contains("allow_weak_secrets"), "{told}");
+    assert!(!told.contains("0123456789"), "{told}");
+}
+
+#[test]
+fn a_secret_file_that_everybody_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let site = Site::start("[slots]\nsecret_file = 'DIR/secrets'\n", |setup| setup);
+    let warned = "every user of this machine can read";
+    fs::set_permissions(site.path("secrets"), fs::Permissions::from_mode(0o640)).unwrap();
+    site.hang_up(RELOADED);
+    let before = site.log().matches(warned).count();
+    fs::set_permissions(site.path("secrets"), fs::Permissions::from_mode(0o644)).unwrap();
+    site.hang_up(RELOADED);
+    assert!(site.log().matches(warned).count() > before, "{}", site.log());
+}
+
+#[test]
 fn what_the_environment_sets_stays_in_effect() {
     let site = Site::start("", |setup| setup.key("SLOTS__SECRET", "of the environment"));
     site.write("plimsoll.toml", "[slots]\nsecret = 'of the file'\n");
@@ -111,18 +145,23 @@ fn what_the_environment_sets_stays_in_effect() {
 fn a_secret_file_is_read_again_without_a_signal() {
     // [ENG-29]
     let site = Site::start("[slots]\nsecret_file = 'DIR/secrets'\n", |setup| setup);
-    assert_eq!(site.put("from the file"), 201);
-    site.write("secrets", "the next one\nfrom the file\n");
-    eventually("the next secret counts", || site.put("the next one") == 201);
-    assert_eq!(site.put("from the file"), 201);
+    assert_eq!(site.put("from-the-file"), 201);
+    site.write("secrets", "the-next-one\nfrom-the-file\n");
+    eventually("the next secret counts", || site.put("the-next-one") == 201);
+    assert_eq!(site.put("from-the-file"), 201);
     // As careful programs write: another file, moved into its place.
-    site.write("draft", "the next one\n");
+    site.write("draft", "the-next-one\n");
     fs::rename(site.path("draft"), site.path("secrets")).unwrap();
-    eventually("the old secret counts no more", || site.put("from the file") == 403);
-    assert_eq!(site.put("the next one"), 201);
-    site.write("secrets", "\n");
-    eventually("an empty file is told", || site.log().contains(KEPT));
-    assert_eq!(site.put("the next one"), 201);
+    eventually("the old secret counts no more", || site.put("from-the-file") == 403);
+    assert_eq!(site.put("the-next-one"), 201);
+    // [AUT-105]
+    for (n, unfit) in
+        ["\n", "# a remark\nthe-next-one\n", "the-next-one # a remark\n"].into_iter().enumerate()
+    {
+        site.write("secrets", unfit);
+        eventually("what is no secret is told", || site.log().matches(KEPT).count() > n);
+    }
+    assert_eq!(site.put("the-next-one"), 201);
 }
 
 #[test]
@@ -132,8 +171,8 @@ fn the_generated_secret_is_read_again_too() {
     let path = site.server.store().join("slot-secret");
     let generated = fs::read_to_string(&path).unwrap();
     assert_eq!(site.put(generated.trim()), 201);
-    fs::write(&path, "chosen by hand\n").unwrap();
-    eventually("the new secret counts", || site.put("chosen by hand") == 201);
+    fs::write(&path, "chosen-by-hand\n").unwrap();
+    eventually("the new secret counts", || site.put("chosen-by-hand") == 201);
     assert_eq!(site.put(generated.trim()), 403);
 }
 

@@ -150,7 +150,7 @@ fn every_command_of_the_readme_works_beside_a_server_on_defaults() {
 fn every_configuration_of_the_readme_is_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let secrets = folder.path().join("secrets");
-    fs::write(&secrets, "a secret of more than sixteen bytes\n").unwrap();
+    fs::write(&secrets, "a-secret-of-more-than-sixteen-bytes\n").unwrap();
     fs::set_permissions(&secrets, fs::Permissions::from_mode(0o600)).unwrap();
     let ours = |block: &&String| block.contains("[server]\n") || block.contains("[session]\n");
     let pages: Vec<String> = blocks().iter().filter(ours).cloned().collect();

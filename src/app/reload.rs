@@ -41,6 +41,12 @@ pub(super) fn secrets(config: &Config) -> Result<Vec<Guarded>, ServeError> {
     if config.tus.enabled {
         all.push((config.tus.base_path.clone(), config.grant_secrets()?));
     }
+    for (path, mode) in config.exposed_secret_files() {
+        tracing::warn!(
+            path = %path.display(), mode = format!("{mode:04o}"),
+            "every user of this machine can read or change this file with secrets; chmod 600 it, or 640 with the server's group"
+        );
+    }
     Ok(all)
 }
 

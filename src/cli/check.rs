@@ -81,6 +81,7 @@ pub(super) fn configuration(
 fn of_configuration(loaded: &Loaded) -> Vec<Finding> {
     let mut findings = choices(&loaded.config);
     findings.extend(short_secrets(&loaded.config));
+    findings.extend(exposed_secrets(&loaded.config));
     findings.extend(loaded.ignored.iter().map(|name| {
         Note(format!(
             "the environment variable {name} sets no key and is ignored; `plimsoll config` lists every key"
@@ -210,6 +211,14 @@ fn short_secrets(config: &Config) -> Option<Finding> {
     let is_short = |secret: &Secret| secret.expose().len() < SHORT_SECRET;
     let (path, _) = bases.iter().find(|(_, secrets)| secrets.iter().any(is_short))?;
     Some(Note(format!("a secret of {path} is shorter than {SHORT_SECRET} bytes; it may be guessed")))
+}
+
+fn exposed_secrets(config: &Config) -> Option<Finding> {
+    let (path, mode) = config.exposed_secret_files().into_iter().next()?;
+    let path = path.display();
+    Some(Note(format!(
+        "every user of this machine can read or change {path} (mode {mode:04o}); chmod 600 it"
+    )))
 }
 
 fn ledger(config: &Config, hooks: &Hooks<'_>) -> Finding {

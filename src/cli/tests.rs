@@ -231,7 +231,9 @@ fn urls(ran: &Ran) -> (&str, &str) {
 
 #[test]
 fn a_slot_is_granted_for_its_path_and_size_until_it_expires() {
-    let site = Site::new("[slots]\nsecret = 's3cret'\nbase_path = '/up'\ntoken_lifetime = '10m'");
+    let site = Site::new(
+        "[slots]\nallow_weak_secrets = true\nsecret = 's3cret'\nbase_path = '/up'\ntoken_lifetime = '10m'",
+    );
     let ran = site.run(&[
         "slot",
         "--size",
@@ -273,7 +275,7 @@ fn a_slot_is_granted_for_its_path_and_size_until_it_expires() {
 
 #[test]
 fn a_slot_prints_commands_to_paste_that_keep_odd_names_in_one_word() {
-    let site = Site::new("[slots]\nsecret = 's3cret'");
+    let site = Site::new("[slots]\nallow_weak_secrets = true\nsecret = 's3cret'");
     let ran = site.run(&["slot", "--size", "1", "--", "-it's [1].jpg"]);
     let (put, get) = urls(&ran);
     assert!(get.ends_with("/-it%27s%20%5B1%5D.jpg"), "{get}");
@@ -290,14 +292,14 @@ fn a_slot_prints_commands_to_paste_that_keep_odd_names_in_one_word() {
 
 #[test]
 fn names_with_umlauts_and_emoji_are_percent_encoded() {
-    let site = Site::new("[slots]\nsecret = 's3cret'");
+    let site = Site::new("[slots]\nallow_weak_secrets = true\nsecret = 's3cret'");
     let ran = site.run(&["slot", "--size", "0", "très 🚢.jpg"]);
     assert!(urls(&ran).1.ends_with("/tr%C3%A8s%20%F0%9F%9A%A2.jpg"), "{}", ran.out);
 }
 
 #[test]
 fn a_slot_that_could_not_be_used_is_refused() {
-    let site = Site::new("[slots]\nsecret = 's3cret'");
+    let site = Site::new("[slots]\nallow_weak_secrets = true\nsecret = 's3cret'");
     for (args, reason) in [
         (["slot", "--size", "1", ""], "names no file"),
         (["slot", "--size", "1", "a/"], "names no file"),
@@ -337,7 +339,7 @@ fn no_token_is_minted_where_no_server_has_been() {
 
 #[test]
 fn a_slot_takes_size_and_type_from_the_file() {
-    let site = Site::new("[slots]\nsecret = 's3cret'");
+    let site = Site::new("[slots]\nallow_weak_secrets = true\nsecret = 's3cret'");
     let file = site.dir.path().join("holiday photo.jpg");
     fs::write(&file, [7; 1234]).unwrap();
     let file = file.to_str().unwrap();
@@ -419,7 +421,7 @@ fn a_path_that_only_a_shell_would_expand_is_refused() {
 
 #[test]
 fn check_prints_the_effective_configuration_and_makes_nothing() {
-    let site = Site::new("[slots]\nsecrets = ['hunter2']");
+    let site = Site::new("[slots]\nallow_weak_secrets = true\nsecrets = ['hunter2']");
     let ran = site.run_env(&[("PLIMSOLL_LIMITS__BODY_GAP", "7s")], &["check"]);
     assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{}", ran.out);
     assert!(ran.out.contains("body_gap = \"7s\"  # PLIMSOLL_LIMITS__BODY_GAP"), "{}", ran.out);

@@ -31,7 +31,7 @@ use std::{
 pub use doc::annotated;
 pub use load::{ConfigError, ENV_PREFIX, Loaded, Place, Problem, load};
 pub use names::{NetworkClass, RedisUrl, Word};
-pub use secrets::{SecretsError, SlotBase};
+pub use secrets::{SecretsError, SlotBase, Unfit};
 pub use units::{Period, Size};
 pub use values::{
     AbuseBackend, Access, AllowOrigin, BasePath, Cidr, Create, Durability, ForwardedHeader, LedgerUrl,
@@ -189,8 +189,13 @@ section! {
         secret: Option<Secret> = None, example "\"the same text as in the XMPP server's configuration\"";
         /// Further secrets.
         secrets: Vec<Secret> = Vec::new();
-        /// File with one secret a line, every byte of the line counting. Empty lines are skipped.
+        /// File with one secret a line, every byte of the line counting; there are no comments. Empty lines are
+        /// skipped. A line that begins with # or ;, that holds a blank or that is too short is refused, here and
+        /// when the file changes. No more than the server's user and group should be able to read it.
         secret_file: Option<PathBuf> = None, example "\"/etc/plimsoll/slot-secrets\"";
+        /// Whether secrets of fewer than 16 bytes are accepted, here, in [[slots.also]] and in [tus]. Whoever sees
+        /// one token can try such secrets without asking the server.
+        allow_weak_secrets: bool = false;
         /// Whether the holder of a slot's token may delete the file when it is complete.
         delete_complete: bool = false;
         /// How long a token that `plimsoll slot` prints can start an upload.

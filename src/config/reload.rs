@@ -26,7 +26,7 @@ impl fmt::Debug for Origin {
 }
 
 /// The keys of `[slots]`, `[[slots.also]]` and `[tus]` that are taken over.
-const SECRETS: [&str; 3] = ["secret", "secrets", "secret_file"];
+const SECRETS: [&str; 4] = ["secret", "secrets", "secret_file", "allow_weak_secrets"];
 
 impl Loaded {
     /// The same file and the same environment read again, the file as it is now.
@@ -46,6 +46,7 @@ impl Loaded {
         config.slots.secret.clone_from(&slots.secret);
         config.slots.secrets.clone_from(&slots.secrets);
         config.slots.secret_file.clone_from(&slots.secret_file);
+        config.slots.allow_weak_secrets = slots.allow_weak_secrets;
         config.tus.secret.clone_from(&tus.secret);
         config.tus.secrets.clone_from(&tus.secrets);
         config.tus.secret_file.clone_from(&tus.secret_file);

@@ -24,7 +24,10 @@ impl Site {
 
     fn text(dir: &tempfile::TempDir, more: &str) -> String {
         let path = dir.path().display();
-        format!("[store]\npath = '{path}/data'\n[slots]\n{}\n", more.replace("DIR", &path.to_string()))
+        format!(
+            "[store]\npath = '{path}/data'\n[slots]\nallow_weak_secrets = true\n{}\n",
+            more.replace("DIR", &path.to_string())
+        )
     }
 
     fn configure(&self, more: &str) {
@@ -65,7 +68,9 @@ fn a_hangup_takes_secrets_over_and_a_broken_file_does_not() {
     site.configure("secrets = ['two', 'one']");
     site.reload();
     assert_eq!(site.in_effect(), ["two", "one"]);
-    for broken in ["secret = ''", "secret = 'x'\nsekret = 'y'", "]", "secret_file = 'DIR/missing'"] {
+    for broken in
+        ["secret = ''", "secret = ' x'", "secret = 'x'\nsekret = 'y'", "]", "secret_file = 'DIR/missing'"]
+    {
         site.configure(broken);
         site.reload();
         assert_eq!(site.in_effect(), ["two", "one"], "{broken}");
@@ -96,7 +101,10 @@ fn a_changed_secret_file_is_noticed_however_it_was_changed() {
     fs::rename(site.dir.path().join("draft"), site.dir.path().join("secrets")).unwrap();
     site.look();
     assert_eq!(site.in_effect(), ["third", "other"], "by another file in its place");
-    for (text, name) in [("", "emptied"), ("\n\n", "only line ends")] {
+    // [AUT-105]
+    let unfit =
+        [("", "emptied"), ("\n\n", "only line ends"), ("# fourth\n", "a comment"), ("fo urth\n", "a blank")];
+    for (text, name) in unfit {
         site.write("secrets", text);
         site.look();
         assert_eq!(site.in_effect(), ["third", "other"], "{name}");
@@ -130,19 +138,19 @@ fn the_generated_secret_is_watched_and_made_anew_only_when_asked_for() {
     let mut site = Site::new("");
     let path = site.reloader.config.generated_secret_path();
     let generated = site.in_effect()[0].to_owned();
-    fs::write(&path, "written by hand\n").unwrap();
+    fs::write(&path, "written-by-hand\n").unwrap();
     site.look();
-    assert_eq!(site.in_effect(), ["written by hand"]);
+    assert_eq!(site.in_effect(), ["written-by-hand"]);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    fs::write(&path, "seen by others\n").unwrap();
+    fs::write(&path, "seen-by-others\n").unwrap();
     site.look();
-    assert_eq!(site.in_effect(), ["written by hand"], "a file that others can read is not trusted");
+    assert_eq!(site.in_effect(), ["written-by-hand"], "a file that others can read is not trusted");
     fs::remove_file(&path).unwrap();
     site.look();
-    assert_eq!(site.in_effect(), ["written by hand"]);
+    assert_eq!(site.in_effect(), ["written-by-hand"]);
     assert!(!path.exists());
     site.reload();
-    assert!(path.exists() && site.in_effect() != ["written by hand"] && site.in_effect() != [generated]);
+    assert!(path.exists() && site.in_effect() != ["written-by-hand"] && site.in_effect() != [generated]);
 }
 
 #[test]

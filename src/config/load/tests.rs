@@ -221,7 +221,7 @@ fn no_problem_shows_a_secret_or_a_password() {
 
 #[test]
 fn further_base_paths_are_read_and_checked() {
-    let text = "[slots]\nsecret = 's'\n[[slots.also]]\nbase_path = '/two'\nsecret = 't'\n\
+    let text = "[slots]\nallow_weak_secrets = true\nsecret = 's'\n[[slots.also]]\nbase_path = '/two'\nsecret = 't'\n\
                 [[slots.also]]\nbase_path = '/three'\nsecrets = ['u', 'v']\n";
     let config = load_text(text, &[]).unwrap().config;
     let bases = config.resolve_secrets().unwrap();
