@@ -52,7 +52,7 @@ fn all_are_there(server: &Server, slots: &[Slot]) {
     }
 }
 
-// [ENG-40] [ENG-42]
+// [ENG-40] [ENG-42] The disk is too small for a ballast.
 #[test]
 fn what_was_acknowledged_around_a_full_disk_of_the_ledger_is_there_after_a_kill() {
     let disk = SmallDisk::new("24m");
@@ -210,4 +210,34 @@ fn a_server_starts_on_a_full_disk_and_serves_what_is_there() {
     let more = acknowledged(&server, slots("after", 5));
     assert_eq!(more.len(), 5);
     all_are_there(&server, &more);
+}
+
+// [ENG-52]
+#[test]
+fn the_sweeper_frees_a_full_disk() {
+    let disk = SmallDisk::new("48m");
+    let setup = Setup::new()
+        .key("STORE__PATH", disk.path().join("store").display())
+        .key("LEDGER__BALLAST", "4 MiB")
+        .key("TUS__CREATE", "open")
+        .key("LIMITS__BODY_GAP", "5s")
+        .key("LIMITS__INCOMPLETE_EXPIRES", "15s")
+        .key("LIMITS__SWEEP_INTERVAL", "1s")
+        .with_metrics();
+    let server = setup.start();
+    let half = vec![b'x'; 16 << 20];
+    let headers = [
+        ("Tus-Resumable", "1.0.0"),
+        ("Upload-Length", "33554432"),
+        ("Content-Type", "application/offset+octet-stream"),
+        ("Content-Length", "16777216"),
+    ];
+    let mut conn = server.connect();
+    conn.head("POST", "/files", &headers).unwrap();
+    conn.send(&half).unwrap();
+    let created = conn.answer().unwrap().expect(201);
+    assert_eq!(created.offset(), Some(half.len() as u64));
+    filled(&disk, &server);
+    eventually("the expired upload makes room", || get(&server, "/readyz") == 200);
+    assert_eq!(acknowledged(&server, slots("after", 5)).len(), 5);
 }

@@ -28,8 +28,17 @@ pub(super) struct Ballast {
 }
 
 impl Ballast {
+    /// None on a disk that is too small for it: it would never come back, and everything be refused for ever.
     pub(super) fn new(path: PathBuf, size: u64) -> Self {
-        Self { path, size, next_try: Instant::now() }
+        let disk = rustix::fs::statvfs(private::parent(&path))
+            .map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+        let is_possible = disk >= size.saturating_mul(4);
+        if !is_possible {
+            tracing::warn!(
+                "the ledger's disk is too small for a ballast: when it is full nothing can be deleted"
+            );
+        }
+        Self { path, size: if is_possible { size } else { 0 }, next_try: Instant::now() }
     }
 
     pub(super) fn is_wanted(&self) -> bool {
@@ -170,7 +179,9 @@ mod tests {
     fn none_is_made_where_it_would_take_the_last_room_or_is_not_wanted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.db-ballast");
-        assert!(!Ballast::new(path.clone(), u64::MAX).make());
+        let greedy = Ballast { path: path.clone(), size: u64::MAX, next_try: Instant::now() };
+        assert!(!greedy.make());
+        assert!(!Ballast::new(path.clone(), u64::MAX).is_wanted(), "no disk is large enough");
         assert!(Ballast::new(path.clone(), 0).make());
         assert!(!path.exists());
     }
