@@ -44,12 +44,14 @@ pub struct Fault {
     pub cause: String,
     /// Whether the disk had no room left: the one fault a client is told about (507).
     pub full: bool,
+    /// Whether it is certain that nothing was changed, now or by a crash later. A caller in doubt keeps what it has.
+    pub unchanged: bool,
 }
 
 impl Fault {
     /// A fault with the text of what caused it.
     pub fn new(component: Component, doing: &'static str, cause: impl fmt::Display) -> Self {
-        Self { component, doing, cause: cause.to_string(), full: false }
+        Self { component, doing, cause: cause.to_string(), full: false, unchanged: false }
     }
 
     /// A failed system call of the store.
@@ -59,6 +61,6 @@ impl Fault {
             cause.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
         );
-        Self { component: Component::Blobs, doing, cause: cause.to_string(), full }
+        Self { component: Component::Blobs, doing, cause: cause.to_string(), full, unchanged: false }
     }
 }

@@ -14,6 +14,7 @@ use common::{
     eventually,
     server::{Server, Setup},
     slots::Slot,
+    store,
 };
 
 const BODY: &[u8] = b"hello";
@@ -78,6 +79,9 @@ fn what_was_acknowledged_around_a_full_disk_of_the_ledger_is_there_after_a_kill(
         }
     }
     all_are_there(&server, &kept);
+    // [ENG-18]
+    let blobs = store::blobs(&server.store());
+    assert_eq!(blobs.len(), kept.len(), "what was certainly not recorded takes no room");
     assert_eq!(get(&server, "/readyz"), 503, "a ledger that takes no change is not ready");
     assert!(server.metric("plimsoll_ledger_failed_transactions_total") > 0.0);
 

@@ -65,9 +65,10 @@ impl Commits {
             self.clear_doubt().await?;
         }
         self.in_doubt = true;
-        let swap = self.try_commit(durable, phase).await?;
-        self.in_doubt = false;
-        Ok(swap)
+        let swap = self.try_commit(durable, phase).await;
+        // [ENG-18] what was certainly not taken leaves no doubt, and its blob no room taken on a full disk
+        self.in_doubt = swap.as_ref().is_err_and(|fault| !fault.unchanged);
+        swap
     }
 
     /// [ENG-18] see whether the commit that ended in a fault took effect

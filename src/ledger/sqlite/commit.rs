@@ -57,7 +57,7 @@ struct Failed {
 
 impl Failed {
     fn undone(error: impl Into<Failure>) -> Self {
-        Self { failure: error.into(), in_doubt: None }
+        Self { failure: error.into().certain(), in_doubt: None }
     }
 }
 
@@ -129,7 +129,7 @@ impl Committer {
     fn is_still_full(&mut self) -> Option<Failure> {
         let failure = self.full.as_ref()?;
         if !self.ballast.make_now_and_then() {
-            return Some(failure.clone());
+            return Some(failure.clone().certain());
         }
         tracing::info!("the ledger's disk has room again");
         self.full = None;
@@ -180,15 +180,16 @@ impl Committer {
 
     /// Commit a batch, with a second attempt where the first one is known to have changed nothing.
     async fn settle(&mut self, batch: &[&Change]) -> Result<Vec<bool>, Failure> {
-        let Failed { failure, in_doubt } = match self.attempt(batch).await {
+        let Failed { mut failure, in_doubt } = match self.attempt(batch).await {
             Ok(answers) => return Ok(answers),
             Err(failed) => failed,
         };
         // [ENG-41] a change that took effect is not tried again: it would be answered as one that came too late
         if let Some(answers) = in_doubt {
-            match self.is_committed(batch, &answers).await? {
+            match self.is_committed(batch, &answers).await.map_err(Failure::in_doubt)? {
                 Some(true) => return Ok(answers),
-                Some(false) => {}
+                // And the connection that told this has overwritten what was left of it.
+                Some(false) => failure = failure.certain(),
                 None => return Err(failure),
             }
         }
@@ -322,8 +323,7 @@ async fn transact(db: &mut SqliteConnection, batch: &[&Change]) -> Result<Vec<bo
         Ok(()) => Ok(took_effect),
         Err(error) => {
             let failure = Failure::from(error);
-            // A COMMIT that finds no room has committed nothing: <https://www.sqlite.org/lang_transaction.html>
-            let in_doubt = (!failure.is_full()).then_some(took_effect);
+            let in_doubt = (!failure.is_certain()).then_some(took_effect);
             Err(Failed { failure, in_doubt })
         }
     }

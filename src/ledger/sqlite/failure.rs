@@ -39,18 +39,36 @@ enum Kind {
 #[error("{cause}")]
 pub(super) struct Failure {
     kind: Kind,
+    /// Nothing was committed, and a crash brings nothing back.
+    is_certain: bool,
     cause: String,
 }
 
 impl Failure {
     /// A failure that SQLite did not report.
     pub(super) fn broken(cause: impl ToString) -> Self {
-        Self { kind: Kind::Broken, cause: cause.to_string() }
+        Self { kind: Kind::Broken, is_certain: false, cause: cause.to_string() }
     }
 
     /// Whether the changes of the batch are to be tried one by one.
     pub(super) fn is_of_a_change(&self) -> bool {
         self.kind == Kind::Change
+    }
+
+    /// The same, of a change that was certainly not made.
+    pub(super) fn certain(mut self) -> Self {
+        self.is_certain = true;
+        self
+    }
+
+    /// The same, of a change that may have been made.
+    pub(super) fn in_doubt(mut self) -> Self {
+        self.is_certain = false;
+        self
+    }
+
+    pub(super) fn is_certain(&self) -> bool {
+        self.is_certain
     }
 
     /// The same, as one of a full disk if that is what it was.
@@ -75,7 +93,11 @@ impl Failure {
     }
 
     pub(super) fn fault(&self, component: Component, doing: &'static str) -> Fault {
-        Fault { full: self.is_full(), ..Fault::new(component, doing, &self.cause) }
+        Fault {
+            full: self.is_full(),
+            unchanged: self.is_certain,
+            ..Fault::new(component, doing, &self.cause)
+        }
     }
 }
 
@@ -94,6 +116,9 @@ impl From<sqlx::Error> for Failure {
             },
             None => Kind::Broken,
         };
-        Self { kind, cause: error.to_string() }
+        // A COMMIT that finds no room has written no end of its transaction, and is rolled back:
+        // <https://www.sqlite.org/lang_transaction.html>
+        let is_certain = code.is_some_and(|code| code & 0xff == FULL);
+        Self { kind, is_certain, cause: error.to_string() }
     }
 }

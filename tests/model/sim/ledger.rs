@@ -19,6 +19,11 @@ fn fault(cause: &str) -> Fault {
     Fault::new(Component::Ledger, "simulating", cause)
 }
 
+/// The same, of a change that was certainly not made.
+fn unchanged(cause: &str) -> Fault {
+    Fault { unchanged: true, ..fault(cause) }
+}
+
 /// What the schema's checks refuse.
 fn admissible(row: &Upload) -> Result<(), Fault> {
     let fits = |n: u64| i64::try_from(n).is_ok();
@@ -49,14 +54,14 @@ impl MemoryLedger {
             if st.down > 0 {
                 st.down -= 1;
                 st.fired += 1;
-                return Err(fault("planted, the ledger is down"));
+                return Err(unchanged("planted, the ledger is down"));
             }
             if st.trips(FaultPoint::LedgerDown) {
                 st.down = DOWN_FOR;
-                return Err(fault("planted, the ledger goes down"));
+                return Err(unchanged("planted, the ledger goes down"));
             }
             if st.trips(FaultPoint::LedgerBefore) {
-                return Err(fault("planted, before the change"));
+                return Err(unchanged("planted, before the change"));
             }
             let before = st.rows.get(name).cloned();
             match alter(before.as_ref()) {
