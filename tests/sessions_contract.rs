@@ -305,6 +305,34 @@ pub async fn beyond_the_most_those_go_first_that_are_not_open_and_long_unseen(st
     assert_eq!(left(store, &sessions).await, [0; 0]);
 }
 
+/// [SES-79] A subject that opens sessions without end pushes nobody else's out, open or not.
+pub async fn beyond_the_most_whoever_holds_most_pays(store: &dyn Sessions) {
+    let now = SystemClock.now();
+    let of = |subject: Option<&str>, last: u8, is_open: bool, seen: u64| Session {
+        subject: subject.map(str::to_owned),
+        place: place(last, ""),
+        is_open,
+        seen_at: now.plus(Duration::from_secs(seen)),
+        ..session()
+    };
+    let mut sessions = vec![
+        of(Some("romeo"), 1, true, 1),
+        of(Some("romeo"), 1, false, 2),
+        of(Some("juliet"), 1, true, 3),
+        of(None, 2, true, 4),
+        of(None, 3, true, 5),
+    ];
+    sessions.extend((0..20).map(|n| of(Some("mercutio"), 1, true, 100 + n)));
+    sessions.extend((0..10).map(|n| of(None, 4, true, 200 + n)));
+    for new in &sessions {
+        store.record(new.clone()).await.unwrap();
+    }
+    assert_eq!(store.clean(now, 9).await.unwrap(), 26);
+    assert_eq!(left(store, &sessions).await, [0, 1, 2, 3, 4, 23, 24, 33, 34]);
+    assert_eq!(store.clean(now, 6).await.unwrap(), 3);
+    assert_eq!(left(store, &sessions).await, [0, 2, 3, 4, 24, 34]);
+}
+
 pub async fn clean_goes_by_the_latest_version(store: &dyn Sessions) {
     let sessions = with(store, &[(true, 1, 5000), (true, 2, 5000), (false, 3, 5000)]).await;
     let closed = Session { is_open: false, ..changed(&sessions[1], 4) };
@@ -356,6 +384,7 @@ macro_rules! suite {
             a_binding_ends,
             clean_removes_what_has_ended,
             beyond_the_most_those_go_first_that_are_not_open_and_long_unseen,
+            beyond_the_most_whoever_holds_most_pays,
             clean_goes_by_the_latest_version,
             clean_removes_thousands_and_disturbs_nobody,
         );

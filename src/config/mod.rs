@@ -270,7 +270,8 @@ section! {
         max_refreshes: u32 = 10;
         /// How long a fresh token is good; it ends with its session at the latest.
         token_lifetime: Period = Period::hours(1);
-        /// Sessions kept at most. Beyond that those go first whose uploads are complete, longest unseen first.
+        /// Sessions kept at most. Beyond that those of the subject that has most go (without subjects: of the
+        /// address), first those whose uploads are complete, longest unseen first.
         max_sessions: u32 = 100_000;
         /// A plain PUT that is complete in one request leaves nothing to go on with: its session waits so long in
         /// memory for a client that names it. Once it is named it lives for `max_age`.

@@ -1,6 +1,10 @@
 //! Opens, joins, recovers and refreshes sessions: the rules, carried out by compare-and-set on a store.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, stream};
 
@@ -20,6 +24,12 @@ use crate::{
 const ATTEMPTS: usize = 64;
 /// A session that was seen so lately is not stored anew only to say that it was seen again.
 const SEEN_WITHIN: Duration = Duration::from_secs(300);
+/// Changes of place of one session that are stored within a while.
+const MOVES: u32 = 300;
+/// See [`MOVES`].
+const MOVES_WITHIN: Duration = Duration::from_secs(60);
+/// Sessions whose changes are counted at the same time.
+const MOVING: usize = 100_000;
 /// Sessions that are stored at the same time when the server ends.
 const SETTLED_AT_ONCE: usize = 512;
 
@@ -83,6 +93,24 @@ pub enum Step<'a> {
     },
 }
 
+/// [SES-81] How many changes of place each session had stored lately; each writes the whole session.
+#[derive(Debug, Default)]
+struct Moves(Mutex<(Timestamp, HashMap<SessionKey, u32>)>);
+
+impl Moves {
+    /// Counts one, unless the session has had as many as it may.
+    fn allows(&self, key: &SessionKey, now: Timestamp) -> bool {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, counts) = &mut *counted;
+        if now.since(*since) >= MOVES_WITHIN || now < *since || counts.len() >= MOVING {
+            (*since, *counts) = (now, HashMap::new());
+        }
+        let count = counts.entry(key.clone()).or_default();
+        *count = count.saturating_add(1);
+        *count <= MOVES
+    }
+}
+
 /// The sessions of this server.
 #[derive(Debug)]
 pub struct Keeper {
@@ -91,6 +119,7 @@ pub struct Keeper {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     unclaimed: Unclaimed,
+    moves: Moves,
 }
 
 impl Keeper {
@@ -103,7 +132,7 @@ impl Keeper {
         metrics: Arc<Metrics>,
     ) -> Self {
         let unclaimed = Unclaimed::new(policy.unclaimed_age);
-        Self { store, policy, clock, metrics, unclaimed }
+        Self { store, policy, clock, metrics, unclaimed, moves: Moves::default() }
     }
 
     /// The numbers.
@@ -219,7 +248,9 @@ impl Keeper {
                 Step::Join { arrived, .. } | Step::Finish { arrived, .. } => *arrived,
                 Step::See | Step::Refresh { .. } => now,
             };
-            let moved = session.seen_at(place, arrived);
+            // [SES-81]
+            let is_flapping = session.place != *place && !self.moves.allows(&session.key, now);
+            let moved = if is_flapping { None } else { session.seen_at(place, arrived) };
             let mut token = None;
             match step {
                 Step::See => {}
@@ -289,5 +320,21 @@ impl Keeper {
         let in_memory = u64::try_from(self.unclaimed.count()).unwrap_or(u64::MAX);
         self.metrics.sessions(self.store.count().await?.saturating_add(in_memory));
         Ok(removed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_changes_its_place_all_the_time_is_recorded_so_often_a_minute() {
+        // [SES-81]
+        let moves = Moves::default();
+        let (one, other) = (SessionId::random().key(), SessionId::random().key());
+        let now = Timestamp(1_700_000_000_000);
+        assert_eq!((0..1_000).filter(|_| moves.allows(&one, now)).count(), MOVES as usize);
+        assert!(moves.allows(&other, now), "each by itself");
+        assert!(moves.allows(&one, now.plus(MOVES_WITHIN)));
     }
 }

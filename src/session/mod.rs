@@ -11,6 +11,7 @@
 //! The rules are numbered in `protocol-spec/session.md`.
 
 pub mod fallback;
+mod history;
 mod keeper;
 pub mod redis;
 mod rules;
@@ -92,7 +93,7 @@ pub struct Place {
     pub address: IpAddr,
     /// The class of its network, by the configured map.
     pub network: String,
-    /// The User-Agent, cut to 200 characters. Untrusted text.
+    /// The User-Agent, cut to 200 bytes. Untrusted text.
     pub agent: String,
     /// What the User-Agent suggests.
     pub class: AgentClass,
@@ -157,6 +158,7 @@ pub struct Session {
     /// What it covers, oldest first.
     pub uploads: Vec<Covered>,
     /// The latest changes of place, newest last.
+    #[serde(with = "history")]
     pub history: Vec<Change>,
     /// All changes of place, also those that `history` no longer lists.
     pub changes: u64,
@@ -199,7 +201,8 @@ pub trait Sessions: Send + Sync + fmt::Debug {
     async fn bind(&self, token: &Fingerprint, name: &Name, until: Timestamp) -> Result<Name, Fault>;
 
     /// Remove the sessions and bindings that have ended at `now`, and then sessions beyond the `most` that may be kept:
-    /// first those that are not open, within these those not seen for longest. Returns how many sessions went.
+    /// always one of the holder that holds most (see [`Session::holder`]), of its sessions one that is not open, and of
+    /// these the one not seen for longest. Returns how many sessions went.
     async fn clean(&self, now: Timestamp, most: u64) -> Result<u64, Fault>;
 
     /// Whether every session there is can be seen now. When not, one that is not found may exist all the same.

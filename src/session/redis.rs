@@ -1,7 +1,7 @@
 //! Sessions in one Redis server, version 6 or later, for several nodes together.
 //!
 //! ```text
-//!   plimsoll:session:KEY      hash: version, document (JSON); or `gone`, when its holder ended it
+//!   plimsoll:session:KEY      hash: version, document (JSON), holder; or `gone`, when its holder ended it
 //!   plimsoll:sessions:ends    sorted set of KEYs by when they end
 //!   plimsoll:sessions:rank    sorted set of KEYs by who goes first when there are too many
 //!   plimsoll:binding:TOKEN    the upload's name
@@ -17,7 +17,11 @@ use std::{fmt, sync::LazyLock, time::Duration};
 use async_trait::async_trait;
 use redis::{AsyncCommands as _, Script};
 
-use super::{Fingerprint, Replaced, Session, SessionKey, Sessions, fallback::Remote};
+use super::{
+    Fingerprint, Replaced, Session, SessionKey, Sessions,
+    fallback::Remote,
+    rules::{Held, surplus},
+};
 use crate::{
     clock::Timestamp,
     fault::{Component, Fault},
@@ -40,10 +44,11 @@ const CHUNK: u32 = 500;
 /// Open sessions rank behind all that are not: further than any time in milliseconds, and exact in a double.
 const OPEN_RANK: i64 = 1 << 51;
 
-/// KEYS: session, ends, rank. ARGV: key, version, document, end, rank, when to forget, then what the script needs.
+/// KEYS: session, ends, rank. ARGV: key, version, document, end, rank, when to forget, holder, then what
+/// the script needs.
 const PUT: &str = r"
 local function put()
-    redis.call('HSET', KEYS[1], 'version', ARGV[2], 'document', ARGV[3])
+    redis.call('HSET', KEYS[1], 'version', ARGV[2], 'document', ARGV[3], 'holder', ARGV[7])
     redis.call('HDEL', KEYS[1], 'gone')
     redis.call('PEXPIREAT', KEYS[1], ARGV[6])
     redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
@@ -52,7 +57,7 @@ end
 ";
 const RECORD: &str = "put()";
 const REPLACE: &str = r"
-if redis.call('HGET', KEYS[1], 'version') ~= ARGV[7] then return 0 end
+if redis.call('HGET', KEYS[1], 'version') ~= ARGV[8] then return 0 end
 put()
 return 1
 ";
@@ -71,7 +76,7 @@ redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('ZREM', KEYS[3], ARGV[1])
 if redis.call('HEXISTS', KEYS[1], 'version') == 0 then return 0 end
 redis.call('HSET', KEYS[1], 'gone', 1)
-redis.call('HDEL', KEYS[1], 'version', 'document')
+redis.call('HDEL', KEYS[1], 'version', 'document', 'holder')
 return 1
 ";
 /// KEYS: binding, ends. ARGV: token, name, end, when to forget.
@@ -92,16 +97,18 @@ for _, key in ipairs(ended) do
 end
 return #ended
 ";
-/// KEYS: ends, rank. ARGV: prefix, how many may stay, how many may go at most.
-const CLEAN_BEYOND: &str = r"
-local beyond = math.min(redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[2]), tonumber(ARGV[3]))
-if beyond <= 0 then return 0 end
-local least = redis.call('ZRANGE', KEYS[2], 0, beyond - 1)
-for _, key in ipairs(least) do
-    redis.call('DEL', ARGV[1] .. key)
-    for _, set in ipairs(KEYS) do redis.call('ZREM', set, key) end
+/// KEYS: ends, rank. ARGV: prefix, then keys, each with the rank that it was chosen by: who was seen since stays.
+const CLEAN_CHOSEN: &str = r"
+local removed = 0
+for n = 2, #ARGV, 2 do
+    local rank = redis.call('ZSCORE', KEYS[2], ARGV[n])
+    if rank and tonumber(rank) == tonumber(ARGV[n + 1]) then
+        redis.call('DEL', ARGV[1] .. ARGV[n])
+        for _, set in ipairs(KEYS) do redis.call('ZREM', set, ARGV[n]) end
+        removed = removed + 1
+    end
 end
-return #least
+return removed
 ";
 
 static RECORD_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(&format!("{PUT}{RECORD}")));
@@ -110,7 +117,7 @@ static RESTORE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(&format!(
 static REMOVE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(REMOVE));
 static BIND_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(BIND));
 static CLEAN_ENDED_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(CLEAN_ENDED));
-static CLEAN_BEYOND_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(CLEAN_BEYOND));
+static CLEAN_CHOSEN_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(CLEAN_CHOSEN));
 
 /// See the module's page.
 #[derive(Debug)]
@@ -138,7 +145,7 @@ impl RedisSessions {
         let mut call = script.prepare_invoke();
         call.key(session_key(&session.key)).key(ENDS).key(RANK);
         call.arg(&session.key.0).arg(session.version).arg(document).arg(session.expires_at.0).arg(rank);
-        call.arg(forget_at(session.expires_at)).arg(seen);
+        call.arg(forget_at(session.expires_at)).arg(session.holder()).arg(seen);
         self.link.run(doing, |mut redis| async move { call.invoke_async(&mut redis).await }).await
     }
 
@@ -159,6 +166,49 @@ impl RedisSessions {
                 n => removed += n,
             }
         }
+    }
+}
+
+impl RedisSessions {
+    /// [SES-79] Remove so many sessions, each of the holder that holds most. Rejected: a sorted set for each holder, which
+    /// every change of a session would have to keep in step; this looks at all of them, and only when there are too many.
+    async fn clean_beyond(&self, beyond: u64) -> Result<u64, Fault> {
+        let ranks = self.link.run("looking at all sessions", |mut redis| async move {
+            redis.zrange_withscores::<_, Vec<(String, f64)>>(RANK, 0, -1).await
+        });
+        let mut held = Vec::new();
+        for chunk in ranks.await?.chunks(CHUNK as usize) {
+            let mut asking = redis::pipe();
+            for (key, _) in chunk {
+                asking.hget(format!("{SESSION}{key}"), "holder");
+            }
+            let holders = self.link.run("looking at all sessions", |mut redis| async move {
+                asking.query_async::<Vec<Option<String>>>(&mut redis).await
+            });
+            for ((key, rank), holder) in chunk.iter().zip(holders.await?) {
+                #[expect(clippy::cast_possible_truncation, reason = "ranks are whole and below 2^53")]
+                let rank = *rank as i64;
+                held.push(Held {
+                    holder: holder.unwrap_or_default(),
+                    is_open: rank >= OPEN_RANK,
+                    seen_at: rank,
+                    key: (key.clone(), rank),
+                });
+            }
+        }
+        let mut removed = 0;
+        for chunk in surplus(held, usize::try_from(beyond).unwrap_or(usize::MAX)).chunks(CHUNK as usize) {
+            let mut call = CLEAN_CHOSEN_SCRIPT.prepare_invoke();
+            call.key(ENDS).key(RANK).arg(SESSION);
+            for (key, rank) in chunk {
+                call.arg(key).arg(*rank);
+            }
+            let cleaning = self.link.run("cleaning sessions", |mut redis| async move {
+                call.invoke_async::<u64>(&mut redis).await
+            });
+            removed += cleaning.await?;
+        }
+        Ok(removed)
     }
 }
 
@@ -223,8 +273,8 @@ impl Sessions for RedisSessions {
         let now = now.0.to_string();
         self.clean_with(&CLEAN_ENDED_SCRIPT, &[BINDING_ENDS], [BINDING, &now]).await?;
         let ended = self.clean_with(&CLEAN_ENDED_SCRIPT, &[ENDS, RANK], [SESSION, &now]).await?;
-        let most = most.to_string();
-        let beyond = self.clean_with(&CLEAN_BEYOND_SCRIPT, &[ENDS, RANK], [SESSION, &most]).await?;
+        let beyond = self.count().await?.saturating_sub(most);
+        let beyond = if beyond == 0 { 0 } else { self.clean_beyond(beyond).await? };
         Ok(ended + beyond)
     }
 

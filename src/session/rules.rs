@@ -1,6 +1,9 @@
 //! What a session permits, as pure functions of the session, the request and the time.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
 use super::{Change, Covered, Place, Session};
 use crate::{
@@ -11,6 +14,9 @@ use crate::{
 
 /// Changes of place that a session lists.
 const HISTORY: usize = 100;
+/// [SES-80] Bytes of names and types that a session holds of its uploads, beyond which it covers no further one: it is
+/// written as a whole whenever it changes.
+const LARGEST: usize = 32 * 1024;
 
 /// Numbers that the operator sets.
 #[derive(Clone, Debug)]
@@ -97,6 +103,9 @@ impl Session {
         if self.told_again || self.subject.is_none() || self.uploads.len() >= most {
             return false;
         }
+        if self.uploads.iter().map(weight).sum::<usize>() + weight(&upload) > LARGEST {
+            return false;
+        }
         self.uploads.push(upload);
         self.note_whether_open();
         true
@@ -122,6 +131,16 @@ impl Session {
         let covers_this_alone = self.uploads.iter().all(|covered| covered.name == *name);
         self.told_again |= covers_this_alone;
         covers_this_alone
+    }
+
+    /// [SES-79] Whom the store counts it for: its subject, or the network that it was last seen in (IPv6 by /64).
+    #[must_use]
+    pub fn holder(&self) -> String {
+        match (&self.subject, self.place.address.to_canonical()) {
+            (Some(subject), _) => subject.clone(),
+            (None, IpAddr::V4(v4)) => format!(" {v4}"),
+            (None, IpAddr::V6(v6)) => format!(" {}", Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        }
     }
 
     /// Note where a request came from that arrived at `arrived`; the change, if it is one.
@@ -171,6 +190,38 @@ impl Session {
         self.refreshes = used.saturating_add(1);
         Ok((until, true))
     }
+}
+
+/// About how many bytes an upload takes in a session's document.
+fn weight(covered: &Covered) -> usize {
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    200 + covered.name.as_str().len() + length(&covered.filename) + length(&covered.content_type)
+}
+
+/// A session as it counts when there are too many.
+#[derive(Debug)]
+pub(super) struct Held<K> {
+    pub(super) holder: String,
+    pub(super) is_open: bool,
+    pub(super) seen_at: i64,
+    pub(super) key: K,
+}
+
+/// [SES-79] The sessions that go when there are so many too many: always one of the holder that holds most, its least.
+pub(super) fn surplus<K>(mut held: Vec<Held<K>>, count: usize) -> Vec<K> {
+    held.sort_by(|a, b| {
+        a.holder.cmp(&b.holder).then_with(|| (b.is_open, b.seen_at).cmp(&(a.is_open, a.seen_at)))
+    });
+    let mut ranked: Vec<(usize, Held<K>)> = Vec::with_capacity(held.len());
+    for one in held {
+        let nth = match ranked.last() {
+            Some((nth, before)) if before.holder == one.holder => nth + 1,
+            Some(_) | None => 0,
+        };
+        ranked.push((nth, one));
+    }
+    ranked.sort_by_key(|(nth, one)| (std::cmp::Reverse(*nth), one.is_open, one.seen_at));
+    ranked.into_iter().take(count).map(|(_, one)| one.key).collect()
 }
 
 /// [SES-16] may a session speak for somebody who showed this subject?

@@ -209,3 +209,30 @@ fn a_session_is_open_until_every_upload_that_it_covers_was_seen_complete() {
     session.finish(&Name("/upload/unknown".into()));
     assert!(!session.is_open);
 }
+
+#[test]
+fn a_session_holds_no_more_of_its_uploads_than_can_be_written_each_time() {
+    // [SES-80]
+    let mut one = session();
+    let long = |n: usize| Covered {
+        name: Name(format!("/upload/{n}/{}", "x".repeat(4000))),
+        ..one.uploads[0].clone()
+    };
+    let many: Vec<Covered> = (0..100).map(long).collect();
+    let taken = many.into_iter().filter(|upload| one.cover(upload.clone(), 1000)).count();
+    assert!((5..=8).contains(&taken), "{taken}");
+    assert!(serde_json::to_string(&one).unwrap().len() < 64 * 1024);
+}
+
+#[test]
+fn a_full_history_is_stored_once_and_read_as_it_was() {
+    // [SES-80]
+    let mut one = session();
+    for n in 0..120 {
+        let place = Place { agent: format!("{n} {}", "x".repeat(190)), ..one.place.clone() };
+        assert!(one.seen_at(&place, NOW).is_some());
+    }
+    let written = serde_json::to_string(&one).unwrap();
+    assert!(written.len() < 40 * 1024, "{}", written.len());
+    assert_eq!(serde_json::from_str::<Session>(&written).unwrap(), one);
+}

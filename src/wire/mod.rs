@@ -161,13 +161,14 @@ impl House {
         let address = address.to_canonical();
         let agent =
             headers.get(http::header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
-        let agent: String = agent.as_deref().unwrap_or_default().chars().take(LONGEST_AGENT).collect();
+        let mut agent = agent.as_deref().unwrap_or_default().to_owned();
+        agent.truncate(agent.floor_char_boundary(LONGEST_AGENT));
         let network = self.networks.class(address).to_owned();
         Place { address, network, class: self.agents.class(&agent), agent }
     }
 }
 
-/// Characters of a User-Agent that are kept.
+/// Bytes of a User-Agent that are kept.
 const LONGEST_AGENT: usize = 200;
 
 /// A request to an upload's URL.

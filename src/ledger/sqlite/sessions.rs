@@ -16,6 +16,8 @@ use crate::{
 
 /// Rows that `clean` removes at a time: some milliseconds of the writer, in which uploads wait.
 const CHUNK: u32 = 100;
+/// Rows that are chosen at a time when there are too many, since choosing looks at all of them.
+const CHOSEN: u32 = 10_000;
 
 /// See [`SqliteLedger::sessions`](super::SqliteLedger::sessions).
 #[derive(Clone, Debug)]
@@ -31,7 +33,8 @@ struct SessionRow<'a> {
     /// The version that must be stored, for a replacement.
     seen: Option<u64>,
     version: u64,
-    subject: Option<&'a str>,
+    /// Whom it is counted for.
+    subject: String,
     expires_at: Timestamp,
     seen_at: Timestamp,
     is_open: bool,
@@ -48,7 +51,7 @@ impl SqliteSessions {
             key: &session.key,
             seen,
             version: session.version,
-            subject: session.subject.as_deref(),
+            subject: session.holder(),
             expires_at: session.expires_at,
             seen_at: session.seen_at,
             is_open: session.is_open,
@@ -170,11 +173,18 @@ impl Sessions for SqliteSessions {
         }
         let mut beyond = self.count().await?.saturating_sub(most);
         while beyond > 0 {
-            let limit = u32::try_from(beyond).unwrap_or(CHUNK).min(CHUNK);
-            let least =
-                "SELECT key, version FROM sessions WHERE is_open <= ?1 ORDER BY is_open, seen_at LIMIT ?2";
+            let limit = u32::try_from(beyond).unwrap_or(CHOSEN).min(CHOSEN);
+            // [SES-79] always one of the holder that holds most, its least
+            let least = "SELECT key, version FROM (
+                    SELECT key, version, is_open, seen_at, row_number() OVER (
+                        PARTITION BY subject ORDER BY is_open DESC, seen_at DESC) AS nth
+                    FROM sessions WHERE is_open <= ?1)
+                ORDER BY nth DESC, is_open, seen_at LIMIT ?2";
             let rows = self.chosen(least, 1, limit).await?;
-            let gone = self.clean_rows(Statement::CleanSession, rows).await?;
+            let mut gone = 0;
+            for chunk in rows.chunks(CHUNK as usize) {
+                gone += self.clean_rows(Statement::CleanSession, chunk.to_vec()).await?;
+            }
             removed += gone;
             beyond = if gone == 0 { 0 } else { beyond.saturating_sub(gone) };
         }

@@ -5,6 +5,7 @@ use std::{
     hash::Hash,
 };
 
+use super::super::rules::{Held, surplus};
 use super::{Fingerprint, Name, Replaced, Session, SessionKey, Timestamp};
 
 /// A map that forgets what was not used for longest.
@@ -186,12 +187,15 @@ impl Memory {
         let beyond = usize::try_from(self.count().saturating_sub(most)).unwrap_or(usize::MAX);
         if beyond > 0 {
             let known = self.sessions.iter().filter_map(|(key, it)| match it {
-                Remembered::Known { session, .. } => Some((session.is_open, session.seen_at, key.clone())),
+                Remembered::Known { session, .. } => Some(Held {
+                    holder: session.holder(),
+                    is_open: session.is_open,
+                    seen_at: session.seen_at.0,
+                    key: key.clone(),
+                }),
                 Remembered::Removed => None,
             });
-            let mut ranked: Vec<_> = known.collect();
-            ranked.sort_by_key(|(is_open, seen_at, _)| (*is_open, *seen_at));
-            for (_, _, key) in ranked.into_iter().take(beyond) {
+            for key in surplus(known.collect(), beyond) {
                 self.sessions.remove(&key);
             }
         }
