@@ -127,6 +127,12 @@ impl Conn {
         self.answer_to(true)
     }
 
+    /// HEAD with these fields.
+    pub(crate) fn probe_with(&mut self, target: &str, headers: &[(&str, &str)]) -> io::Result<Answer> {
+        self.head("HEAD", target, headers)?;
+        self.answer_to(true)
+    }
+
     pub(crate) fn get(&mut self, path: &str) -> io::Result<Answer> {
         self.head("GET", path, &[])?;
         self.answer()

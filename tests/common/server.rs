@@ -22,6 +22,7 @@ pub(crate) struct Setup {
     folder: Arc<tempfile::TempDir>,
     keys: Vec<(String, String)>,
     namespace: Option<String>,
+    store: PathBuf,
 }
 
 impl Setup {
@@ -36,7 +37,8 @@ impl Setup {
             ("LOG__LEVEL", "warn"),
         ];
         let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-        Self { folder: Arc::new(folder), keys, namespace: None }
+        let store = folder.path().join("store");
+        Self { folder: Arc::new(folder), keys, namespace: None, store }
     }
 
     /// Set one key, e.g. `LIMITS__BODY_GAP`.
@@ -54,6 +56,13 @@ impl Setup {
         self
     }
 
+    /// Keep the store in this folder, e.g. on a disk that fails.
+    #[must_use]
+    pub(crate) fn on(mut self, folder: &Path) -> Self {
+        self.store = folder.join("store");
+        self
+    }
+
     /// Leave one key to the configuration file, or to its default.
     #[must_use]
     pub(crate) fn without(mut self, key: &str) -> Self {
@@ -62,7 +71,7 @@ impl Setup {
     }
 
     pub(crate) fn store(&self) -> PathBuf {
-        self.folder.path().join("store")
+        self.store.clone()
     }
 
     /// Open the metrics listener too, for [`Server::metric`].
@@ -102,12 +111,14 @@ impl Setup {
         command
     }
 
+    /// The server that was built with the tests, or the one that `PLIMSOLL_BIN` names.
     fn program(&self) -> Command {
-        let program = env!("CARGO_BIN_EXE_plimsoll");
+        let built = || std::ffi::OsString::from(env!("CARGO_BIN_EXE_plimsoll"));
+        let program = std::env::var_os("PLIMSOLL_BIN").unwrap_or_else(built);
         let Some(namespace) = &self.namespace else { return Command::new(program) };
         // `ip` becomes the program, so signals to our child reach it.
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", namespace, program]);
+        command.args(["netns", "exec", namespace]).arg(program);
         command
     }
 
