@@ -118,6 +118,8 @@ pub fn settings(config: &Config) -> Settings {
         partial_expires: config.tus.partial_expires.duration(),
         incomplete_expires: limits.incomplete_expires.duration(),
         retention: (!age.is_zero()).then_some(age),
+        own_names: config.tus.enabled.then(|| config.tus.base_path.as_str().to_owned()),
+        forget_after: config.tus.forget_after.duration(),
     }
 }
 

@@ -26,6 +26,12 @@ impl Timestamp {
         Self(self.0.saturating_add(millis(by)))
     }
 
+    /// This moment moved into the past; stops at the end of the range instead of wrapping.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(by)))
+    }
+
     /// The time that has passed since `earlier`; zero when `earlier` is not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -21,7 +21,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use futures_util::future::join_all;
 use plimsoll::{
     clock::Timestamp,
-    ledger::{Advance, Ledger, Swap, sqlite::SqliteLedger},
+    ledger::{Advance, Due, Extent, Ledger, Removal, Swap, sqlite::SqliteLedger},
     telemetry::Metrics,
     upload::{About, BlobKey, BlobState, Generation, Gone, Kind, Name, Offset, Phase, Upload, UploadId},
 };
@@ -88,6 +88,11 @@ fn completion(row: &Upload, generation: Generation) -> Advance {
         expires_at: None,
         ..progress(row, generation)
     }
+}
+
+/// The removal of a receiving row that somebody asked for.
+fn removal(name: &Name, generation: Generation, why: Gone, at: Timestamp) -> Removal {
+    Removal { name: name.clone(), generation, phase: Phase::Receiving, due: None, why, at, forget_at: None }
 }
 
 async fn recorded(ledger: &dyn Ledger, text: &str) -> Upload {
@@ -216,31 +221,82 @@ pub async fn a_complete_row_is_neither_advanced_nor_fenced(ledger: &dyn Ledger) 
 }
 
 // [ENG-16] a tombstone keeps the name used
-pub async fn bury_leaves_a_tombstone_and_fences_the_writer(ledger: &dyn Ledger) {
+pub async fn a_tombstone_keeps_the_name_used_and_fences_the_writer(ledger: &dyn Ledger) {
     let first = recorded(ledger, "/upload/a").await;
     let at = Timestamp(NOW.0 + 7);
-    assert_eq!(ledger.bury(&first.name, Generation(2), Gone::Deleted, at).await.unwrap(), Swap::Fenced);
+    assert_eq!(
+        ledger.tombstone(removal(&first.name, Generation(2), Gone::Deleted, at)).await.unwrap(),
+        Swap::Fenced
+    );
     assert_eq!(found(ledger, &first).await, first);
-    assert_eq!(ledger.bury(&first.name, Generation(1), Gone::Deleted, at).await.unwrap(), Swap::Done);
+    assert_eq!(
+        ledger.tombstone(removal(&first.name, Generation(1), Gone::Deleted, at)).await.unwrap(),
+        Swap::Done
+    );
     let grave = found(ledger, &first).await;
     assert_eq!(grave.phase, Phase::Gone(Gone::Deleted));
     assert_eq!((grave.generation, grave.updated_at, grave.expires_at), (Generation(2), at, None));
+    // [ENG-86] nothing stays that a client said of it
+    assert_eq!((grave.about.clone(), grave.kind.clone()), (About::default(), Kind::Single));
     for generation in [Generation(1), Generation(2)] {
         assert_eq!(ledger.advance(progress(&first, generation)).await.unwrap(), Swap::Fenced);
         assert_eq!(ledger.fence(&first.name, generation, first.offset).await.unwrap(), Swap::Fenced);
-        assert_eq!(ledger.bury(&first.name, generation, Gone::Expired, at).await.unwrap(), Swap::Fenced);
+        assert_eq!(
+            ledger.tombstone(removal(&first.name, generation, Gone::Expired, at)).await.unwrap(),
+            Swap::Fenced
+        );
     }
     assert_eq!(ledger.record(first.clone()).await.unwrap(), Swap::Fenced);
     assert_eq!(found(ledger, &first).await, grave);
 }
 
-pub async fn a_complete_row_can_be_buried(ledger: &dyn Ledger) {
+pub async fn a_complete_row_can_become_a_tombstone(ledger: &dyn Ledger) {
     for why in [Gone::Deleted, Gone::Retention, Gone::Expired] {
         let first = recorded(ledger, &format!("/upload/{}", why.word())).await;
         assert_eq!(ledger.advance(completion(&first, Generation(1))).await.unwrap(), Swap::Done);
-        assert_eq!(ledger.bury(&first.name, Generation(1), why, NOW).await.unwrap(), Swap::Done);
+        assert_eq!(
+            ledger
+                .tombstone(Removal {
+                    phase: Phase::Complete,
+                    ..removal(&first.name, Generation(1), why, NOW)
+                })
+                .await
+                .unwrap(),
+            Swap::Done
+        );
         assert_eq!(found(ledger, &first).await.phase, Phase::Gone(why));
     }
+}
+
+// [ENG-80] between the look and the removal a writer may have committed and let go
+pub async fn a_removal_takes_only_what_is_still_as_it_was_seen(ledger: &dyn Ledger) {
+    let expired = |name: &Name, by: i64| Removal {
+        due: Some(Due::Expired(Timestamp(by))),
+        ..removal(name, Generation(1), Gone::Expired, NOW)
+    };
+    let retired = |name: &Name, by: i64| Removal {
+        phase: Phase::Complete,
+        due: Some(Due::Retired(Timestamp(by))),
+        ..removal(name, Generation(1), Gone::Retention, NOW)
+    };
+    // Completed in the same generation.
+    let done = recorded(ledger, "/done").await;
+    assert_eq!(ledger.advance(completion(&done, Generation(1))).await.unwrap(), Swap::Done);
+    let complete = found(ledger, &done).await;
+    assert_eq!(ledger.tombstone(expired(&done.name, i64::MAX)).await.unwrap(), Swap::Fenced);
+    assert_eq!(
+        ledger.tombstone(removal(&done.name, Generation(1), Gone::Deleted, NOW)).await.unwrap(),
+        Swap::Fenced
+    );
+    assert_eq!(found(ledger, &done).await, complete);
+    // Renewed in the same generation.
+    let renewed = recorded(ledger, "/renewed").await;
+    assert_eq!(ledger.advance(progress(&renewed, Generation(1))).await.unwrap(), Swap::Done);
+    assert_eq!(ledger.tombstone(expired(&renewed.name, NOW.0 + 1_999)).await.unwrap(), Swap::Fenced);
+    assert_eq!(ledger.tombstone(expired(&renewed.name, NOW.0 + 2_000)).await.unwrap(), Swap::Done);
+    // Completed at NOW + 1, without an end of its own.
+    assert_eq!(ledger.tombstone(retired(&done.name, NOW.0)).await.unwrap(), Swap::Fenced);
+    assert_eq!(ledger.tombstone(retired(&done.name, NOW.0 + 1)).await.unwrap(), Swap::Done);
 }
 
 // [ENG-15]
@@ -251,16 +307,69 @@ pub async fn due_lists_the_oldest_first_up_to_its_limit(ledger: &dyn Ledger) {
         let new = Upload { expires_at: expires.map(Timestamp), ..row(&name(text)) };
         assert_eq!(ledger.record(new).await.unwrap(), Swap::Done);
     }
-    let due = async |now, limit| {
-        let rows = ledger.due(Timestamp(now), limit).await.unwrap();
+    let due = async |now, skip, limit| {
+        let rows = ledger.due(Due::Expired(Timestamp(now)), skip, limit).await.unwrap();
         rows.into_iter().map(|row| row.name.0).collect::<Vec<_>>()
     };
-    assert!(due(0, 10).await.is_empty());
-    assert_eq!(due(1, 10).await, ["a"]);
-    assert_eq!(due(8, 10).await, ["a", "b", "c"]);
-    assert_eq!(due(8, 2).await, ["a", "b"]);
-    assert_eq!(ledger.bury(&name("a"), Generation(1), Gone::Expired, NOW).await.unwrap(), Swap::Done);
-    assert_eq!(due(9, 10).await, ["b", "c", "later"]);
+    assert!(due(0, 0, 10).await.is_empty());
+    assert_eq!(due(1, 0, 10).await, ["a"]);
+    assert_eq!(due(8, 0, 10).await, ["a", "b", "c"]);
+    assert_eq!(due(8, 0, 2).await, ["a", "b"]);
+    assert_eq!(due(8, 1, 2).await, ["b", "c"]);
+    let gone =
+        Removal { forget_at: Some(Timestamp(1)), ..removal(&name("a"), Generation(1), Gone::Expired, NOW) };
+    assert_eq!(ledger.tombstone(gone).await.unwrap(), Swap::Done);
+    assert_eq!(due(9, 0, 10).await, ["b", "c", "later"]);
+}
+
+// [ENG-82]
+pub async fn retention_is_asked_by_the_time_of_completion(ledger: &dyn Ledger) {
+    for (text, at) in [("third", 30), ("first", 10), ("second", 20)] {
+        let new = recorded(ledger, text).await;
+        let done = Advance { at: Timestamp(at), ..completion(&new, Generation(1)) };
+        assert_eq!(ledger.advance(done).await.unwrap(), Swap::Done);
+    }
+    recorded(ledger, "receiving").await;
+    let names = |rows: Vec<Upload>| rows.into_iter().map(|row| row.name.0).collect::<Vec<_>>();
+    let retired = async |by, skip| names(ledger.due(Due::Retired(Timestamp(by)), skip, 10).await.unwrap());
+    assert!(retired(9, 0).await.is_empty());
+    assert_eq!(retired(20, 0).await, ["first", "second"]);
+    assert_eq!(retired(99, 1).await, ["second", "third"]);
+    let between =
+        async |after: Option<i64>, by| ledger.completed(after.map(Timestamp), Timestamp(by)).await.unwrap();
+    assert_eq!(between(None, 20).await, Extent { uploads: 2, bytes: 200 });
+    assert_eq!(between(Some(10), 20).await, Extent { uploads: 1, bytes: 100 });
+    assert_eq!(between(Some(30), 99).await, Extent::default());
+    assert_eq!(names(ledger.completed_since(Timestamp(20), 0, 1).await.unwrap()), ["second"]);
+    assert_eq!(names(ledger.completed_since(Timestamp(20), 1, 9).await.unwrap()), ["third"]);
+}
+
+// [ENG-87]
+pub async fn tombstones_are_forgotten_when_their_time_has_come(ledger: &dyn Ledger) {
+    for (text, forget_at) in [("ours", Some(50)), ("later", Some(60)), ("slot", None)] {
+        let new = recorded(ledger, text).await;
+        let gone = Removal {
+            forget_at: forget_at.map(Timestamp),
+            ..removal(&new.name, Generation(1), Gone::Deleted, NOW)
+        };
+        assert_eq!(ledger.tombstone(gone).await.unwrap(), Swap::Done);
+    }
+    let alive = recorded(ledger, "alive").await;
+    assert_eq!(ledger.forget(Timestamp(49), 10).await.unwrap(), 0);
+    assert_eq!(ledger.forget(Timestamp(i64::MAX), 1).await.unwrap(), 1);
+    assert_eq!(ledger.find(&name("ours")).await.unwrap(), None);
+    assert_eq!(ledger.forget(Timestamp(i64::MAX), 10).await.unwrap(), 1);
+    assert_eq!(ledger.forget(Timestamp(i64::MAX), 10).await.unwrap(), 0);
+    assert!(ledger.find(&name("slot")).await.unwrap().is_some());
+    assert_eq!(found(ledger, &alive).await, alive);
+}
+
+pub async fn a_note_replaces_the_one_before_it(ledger: &dyn Ledger) {
+    assert_eq!(ledger.note("a").await.unwrap(), None);
+    ledger.take_note("a", "one \"1\"").await.unwrap();
+    ledger.take_note("b", "other").await.unwrap();
+    ledger.take_note("a", "two").await.unwrap();
+    assert_eq!(ledger.note("a").await.unwrap().as_deref(), Some("two"));
 }
 
 // [ENG-17]
@@ -271,7 +380,10 @@ pub async fn receiving_pages_through_incomplete_rows_by_name(ledger: &dyn Ledger
     }
     let done = row(&name("/d"));
     assert_eq!(ledger.advance(completion(&done, Generation(1))).await.unwrap(), Swap::Done);
-    assert_eq!(ledger.bury(&name("/a"), Generation(1), Gone::Deleted, NOW).await.unwrap(), Swap::Done);
+    assert_eq!(
+        ledger.tombstone(removal(&name("/a"), Generation(1), Gone::Deleted, NOW)).await.unwrap(),
+        Swap::Done
+    );
     let mut seen = Vec::new();
     let mut after = None;
     loop {
@@ -290,7 +402,10 @@ pub async fn referenced_names_the_blobs_of_rows_that_are_not_gone(ledger: &dyn L
     let complete = recorded(ledger, "/complete").await;
     let gone = recorded(ledger, "/gone").await;
     assert_eq!(ledger.advance(completion(&complete, Generation(1))).await.unwrap(), Swap::Done);
-    assert_eq!(ledger.bury(&gone.name, Generation(1), Gone::Deleted, NOW).await.unwrap(), Swap::Done);
+    assert_eq!(
+        ledger.tombstone(removal(&gone.name, Generation(1), Gone::Deleted, NOW)).await.unwrap(),
+        Swap::Done
+    );
     let asked = [&gone.blob, &complete.blob, &BlobKey("stray".into()), &receiving.blob].map(Clone::clone);
     let answer: BTreeSet<String> =
         ledger.referenced(&asked).await.unwrap().into_iter().map(|key| key.0).collect();
@@ -316,18 +431,30 @@ pub async fn a_final_upload_waits_for_its_parts(ledger: &dyn Ledger) {
         assert_eq!(ledger.record(new.clone()).await.unwrap(), Swap::Done);
         assert_eq!(found(ledger, new).await, *new);
     }
-    let pending = async |part: Option<&Name>| {
+    let pending = async |part: &Name| {
         let rows = ledger.pending_finals(part).await.unwrap();
         rows.into_iter().map(|row| row.name.0).collect::<BTreeSet<_>>()
     };
     let set = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>();
-    assert_eq!(pending(None).await, set(&["/files/both", "/files/single"]));
-    assert_eq!(pending(Some(&one)).await, set(&["/files/both", "/files/single"]));
-    assert_eq!(pending(Some(&two)).await, set(&["/files/both"]));
-    assert_eq!(pending(Some(&name("/files/zwei"))).await, set(&[]));
+    // [ENG-89] while a part is receiving nobody has to look at the others
+    assert_eq!(pending(&one).await, set(&[]));
+    assert_eq!(ledger.advance(completion(&row(&one), Generation(1))).await.unwrap(), Swap::Done);
+    assert_eq!(pending(&one).await, set(&["/files/single"]));
+    assert_eq!(pending(&two).await, set(&[]));
+    // One that is gone is waited for no longer either: whoever looks finds out.
+    let gone = removal(&two, Generation(1), Gone::Deleted, NOW);
+    assert_eq!(ledger.tombstone(gone).await.unwrap(), Swap::Done);
+    assert_eq!(pending(&one).await, set(&["/files/both", "/files/single"]));
+    assert_eq!(pending(&two).await, set(&["/files/both"]));
+    assert_eq!(pending(&name("/files/zwei")).await, set(&[]));
+    let late = of("/files/late", &[&one]);
+    assert_eq!(ledger.record(late.clone()).await.unwrap(), Swap::Done);
+    assert_eq!(pending(&one).await, set(&["/files/both", "/files/late", "/files/single"]));
     let done = Advance { length: Some(100), ..completion(&both, Generation(1)) };
     assert_eq!(ledger.advance(done).await.unwrap(), Swap::Done);
-    assert_eq!(pending(Some(&one)).await, set(&["/files/single"]));
+    let gone = removal(&late.name, Generation(1), Gone::Expired, NOW);
+    assert_eq!(ledger.tombstone(gone).await.unwrap(), Swap::Done);
+    assert_eq!(pending(&one).await, set(&["/files/single"]));
     assert_eq!(found(ledger, &both).await.kind, both.kind);
 }
 
@@ -372,7 +499,7 @@ pub async fn changes_of_one_batch_are_answered_one_by_one(ledger: &dyn Ledger) {
             ledger.fence(&new.name, Generation(1), new.offset),
             ledger.advance(progress(new, generation)),
             ledger.record(new.clone()),
-            ledger.bury(&new.name, Generation(if n % 5 == 0 { 2 } else { 9 }), Gone::Deleted, NOW),
+            ledger.tombstone(removal(&new.name, Generation(if n % 5 == 0 { 2 } else { 9 }), Gone::Deleted, NOW)),
         );
         let (recorded, fenced, advanced, again, buried) = answers;
         assert_eq!(recorded.unwrap(), Swap::Done);
@@ -484,7 +611,7 @@ pub async fn a_closed_ledger_takes_no_change(ledger: &dyn Ledger) {
     assert!(ledger.record(row(&name("/upload/b"))).await.is_err());
     assert!(ledger.fence(&first.name, Generation(1), first.offset).await.is_err());
     assert!(ledger.advance(progress(&first, Generation(1))).await.is_err());
-    assert!(ledger.bury(&first.name, Generation(1), Gone::Deleted, NOW).await.is_err());
+    assert!(ledger.tombstone(removal(&first.name, Generation(1), Gone::Deleted, NOW)).await.is_err());
 }
 
 /// Every case above, for one implementation: `open` yields a fresh ledger and what must outlive it.
@@ -500,9 +627,13 @@ macro_rules! suite {
             advance_commits_offset_blob_and_state_together,
             advance_of_another_generation_changes_nothing,
             a_complete_row_is_neither_advanced_nor_fenced,
-            bury_leaves_a_tombstone_and_fences_the_writer,
-            a_complete_row_can_be_buried,
+            a_tombstone_keeps_the_name_used_and_fences_the_writer,
+            a_complete_row_can_become_a_tombstone,
+            a_removal_takes_only_what_is_still_as_it_was_seen,
             due_lists_the_oldest_first_up_to_its_limit,
+            retention_is_asked_by_the_time_of_completion,
+            tombstones_are_forgotten_when_their_time_has_come,
+            a_note_replaces_the_one_before_it,
             receiving_pages_through_incomplete_rows_by_name,
             referenced_names_the_blobs_of_rows_that_are_not_gone,
             a_final_upload_waits_for_its_parts,

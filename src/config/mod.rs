@@ -252,6 +252,9 @@ section! {
         creations_per_minute: u32 = 600;
         /// How long a complete partial upload waits to become part of a final one.
         partial_expires: Period = Period::hours(24);
+        /// How long the URL of an upload that was removed answers 410; from then on it is forgotten, and answers 404.
+        /// The URLs of slots are never forgotten: their tokens could write a second file under the same URL.
+        forget_after: Period = Period::hours(720);
         /// Whether whoever may write an upload may delete it when it is complete.
         delete_complete: bool = true;
     }

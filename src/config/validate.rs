@@ -104,6 +104,7 @@ fn bounds(config: &Config, checks: &mut Checks<'_>) {
         ("redis", "timeout", redis.timeout),
         ("tus", "grant_lifetime", tus.grant_lifetime),
         ("tus", "partial_expires", tus.partial_expires),
+        ("tus", "forget_after", tus.forget_after),
         ("limits", "body_gap", limits.body_gap),
         ("limits", "incomplete_expires", limits.incomplete_expires),
         ("limits", "fence_timeout", limits.fence_timeout),

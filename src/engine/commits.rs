@@ -103,12 +103,11 @@ impl Commits {
         if phase == Phase::Complete {
             next.length = Some(durable.offset.0);
             next.completed_at = Some(now);
-            let kept = self.engine.settings.retention.map(|age| now.plus(age));
             let partial = match next.kind {
                 Kind::Partial => Some(now.plus(self.engine.settings.partial_expires)),
                 Kind::Single | Kind::Final(_) => None,
             };
-            next.expires_at = [kept, next.about.retain_until, partial].into_iter().flatten().min();
+            next.expires_at = [next.about.retain_until, partial].into_iter().flatten().min();
         } else {
             next.expires_at = Some(now.plus(self.engine.settings.incomplete_expires));
         }

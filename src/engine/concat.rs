@@ -81,7 +81,7 @@ impl Engine {
     pub(super) fn assemble_finals_of(&self, part: &Name) {
         let (engine, part) = (self.clone(), part.clone());
         self.appends.spawn(async move {
-            match engine.parts.ledger.pending_finals(Some(&part)).await {
+            match engine.parts.ledger.pending_finals(&part).await {
                 Ok(finals) => {
                     for upload in finals {
                         engine.assemble_and_log(upload).await;
@@ -120,14 +120,14 @@ impl Engine {
                         upload = upload.id.0,
                         "a part of a concatenation is gone, and so it is too"
                     );
-                    self.bury(&upload, Gone::Expired).await?;
+                    self.remove(&upload, Gone::Expired).await?;
                     return Ok(());
                 }
             }
         }
         let total: u64 = pieces.iter().map(|(_, length)| length).sum();
         if total > self.settings.max_size {
-            self.bury(&upload, Gone::Expired).await?;
+            self.remove(&upload, Gone::Expired).await?;
             return Ok(());
         }
         if self.parts.ledger.fence(&upload.name, upload.generation, upload.offset).await? == Swap::Fenced {
@@ -140,7 +140,6 @@ impl Engine {
         let committed = match durable {
             Ok(durable) => {
                 let now = self.now();
-                let kept = self.settings.retention.map(|age| now.plus(age));
                 let complete = Advance {
                     name: upload.name.clone(),
                     generation: upload.generation.next(),
@@ -151,7 +150,7 @@ impl Engine {
                     blob_state: durable.state,
                     content_type: None,
                     at: now,
-                    expires_at: [kept, upload.about.retain_until].into_iter().flatten().min(),
+                    expires_at: upload.about.retain_until,
                 };
                 self.parts.ledger.advance(complete).await
             }

@@ -46,7 +46,7 @@ use crate::{
     fault::{Component, Fault},
     id,
     leases::Leases,
-    ledger::{Ledger, Swap},
+    ledger::{Due, Ledger, Removal, Swap},
     telemetry::Metrics,
     upload::{About, BlobKey, BlobState, Generation, Gone, Kind, Name, Offset, Phase, Upload, UploadId},
 };
@@ -134,6 +134,10 @@ pub struct Settings {
     pub partial_expires: Duration,
     /// Complete uploads live for so long; `None` for ever.
     pub retention: Option<Duration>,
+    /// Names below this path are made up by the server.
+    pub own_names: Option<String>,
+    /// How long the tombstone of such a name stays.
+    pub forget_after: Duration,
 }
 
 /// The engine. Cheap to clone.
@@ -234,7 +238,7 @@ impl Engine {
             // [TUS-83] a part is no file of its own
             Phase::Complete if upload.kind == Kind::Partial => Err(Refusal::Unknown.into()),
             // Retention holds from its moment on, whenever the sweeper comes.
-            Phase::Complete if upload.expires_at.is_some_and(|at| at <= self.now()) => {
+            Phase::Complete if self.ends_at(&upload).is_some_and(|at| at <= self.now()) => {
                 Err(Refusal::Gone(Gone::Retention).into())
             }
             Phase::Complete => Ok(upload),
@@ -296,9 +300,9 @@ impl Engine {
             Phase::Complete if !complete_too => return Err(Refusal::Forbidden.into()),
             Phase::Complete | Phase::Receiving => {}
         }
-        let buried = self.bury(&upload, Gone::Deleted).await?;
+        let removed = self.remove(&upload, Gone::Deleted).await?;
         drop(lease);
-        if buried { Ok(()) } else { Err(Refusal::Superseded { held: upload.offset }.into()) }
+        if removed { Ok(()) } else { Err(Refusal::Superseded { held: upload.offset }.into()) }
     }
 
     /// An upload of which nothing is recorded yet.
@@ -323,15 +327,30 @@ impl Engine {
     }
 
     /// [ENG-16] turn an upload into a tombstone and free its bytes; `false` when it changed meanwhile
-    async fn bury(&self, upload: &Upload, why: Gone) -> Result<bool, Error> {
-        let now = self.now();
-        match self.parts.ledger.bury(&upload.name, upload.generation, why, now).await? {
+    async fn remove(&self, upload: &Upload, why: Gone) -> Result<bool, Error> {
+        match self.parts.ledger.tombstone(self.removal(upload, why, None)).await? {
             Swap::Fenced => Ok(false),
             Swap::Done => {
                 self.parts.metrics.removed(why.word(), 1);
                 self.discard(&upload.blob).await;
                 Ok(true)
             }
+        }
+    }
+
+    /// [ENG-80] the removal of an upload as it was seen
+    fn removal(&self, upload: &Upload, why: Gone, due: Option<Due>) -> Removal {
+        let at = self.now();
+        // [ENG-87] a token that never expires could write a second file under a name that a client was given
+        let is_ours = self.settings.own_names.as_ref().is_some_and(|base| is_own_name(base, &upload.name));
+        Removal {
+            name: upload.name.clone(),
+            generation: upload.generation,
+            phase: upload.phase,
+            due,
+            why,
+            at,
+            forget_at: is_ours.then(|| at.plus(self.settings.forget_after)),
         }
     }
 
@@ -370,6 +389,12 @@ impl Engine {
         self.parts.ledger.ping().await
     }
 
+    /// [ENG-82] when a complete upload ends: the earliest of its own end and of retention as it is set now
+    fn ends_at(&self, upload: &Upload) -> Option<Timestamp> {
+        let retained = upload.completed_at.zip(self.settings.retention).map(|(at, age)| at.plus(age));
+        [upload.expires_at, retained].into_iter().flatten().min()
+    }
+
     fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }
@@ -385,6 +410,12 @@ impl Engine {
     fn is_live(&self, blob: &BlobKey) -> bool {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).contains(blob)
     }
+}
+
+/// Whether a name below `base` ends in 128 random bits of ours.
+fn is_own_name(base: &str, name: &Name) -> bool {
+    let id = name.as_str().strip_prefix(base).and_then(|rest| rest.strip_prefix('/'));
+    id.is_some_and(|id| id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
 /// Put an upload's id into the log lines of the request at hand.

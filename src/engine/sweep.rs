@@ -1,13 +1,25 @@
-//! Removes what has had its time: incomplete uploads without progress, complete ones past their retention, and
-//! blobs that no row refers to.
+//! Removes what has had its time: incomplete uploads without progress, complete ones past their retention, tombstones
+//! of names that nobody can use again, and blobs that no row refers to.
+//!
+//! Between the look at a row and its removal a writer may commit and let go. So each removal is a compare-and-set: the
+//! row must still be due, in the phase and of the generation that was seen.
 
 use std::collections::HashSet;
 
-use super::{Engine, Error};
-use crate::upload::{BlobKey, Gone, Phase, UploadId};
+use futures_util::{StreamExt, future::join_all, stream};
 
-/// Rows of one round.
-const ROUND: u32 = 500;
+use super::{Engine, Error};
+use crate::{
+    ledger::{Due, Swap},
+    upload::{BlobKey, Gone, Phase, Upload, UploadId},
+};
+
+/// Rows of one round: their removals share a commit, and uploads wait behind it for some milliseconds.
+const ROUND: u32 = 128;
+/// Blobs that are deleted at the same time.
+const DELETIONS: usize = 4;
+/// Keys of one question for orphans.
+const KEYS: usize = 500;
 
 /// What one sweep did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +28,9 @@ pub struct Swept {
     pub expired: u64,
     /// Complete uploads that retention removed.
     pub retired: u64,
-    /// Which, and why.
+    /// Tombstones that were deleted.
+    pub forgotten: u64,
+    /// Which uploads were removed, and why.
     pub removed: Vec<(UploadId, Gone)>,
 }
 
@@ -27,30 +41,69 @@ impl Engine {
     /// A fault of the ledger; what was removed stays removed.
     pub async fn sweep(&self) -> Result<Swept, Error> {
         let mut swept = Swept::default();
-        loop {
-            let due = self.parts.ledger.due(self.now(), ROUND).await?;
-            let mut moved = false;
-            for upload in due {
-                // A writer at work renews the expiry with its next commit.
-                if self.parts.leases.holder(&upload.name).is_some() {
-                    continue;
-                }
-                let (why, count) = match upload.phase {
-                    Phase::Receiving => (Gone::Expired, &mut swept.expired),
-                    Phase::Complete => (Gone::Retention, &mut swept.retired),
-                    Phase::Gone(_) => continue,
-                };
-                if self.bury(&upload, why).await? {
-                    *count += 1;
-                    swept.removed.push((upload.id.clone(), why));
-                    moved = true;
-                }
-            }
-            if !moved {
+        let now = self.now();
+        let retired = self.settings.retention.map(|age| Due::Retired(now.minus(age)));
+        for due in [Some(Due::Expired(now)), retired].into_iter().flatten() {
+            let outcome = self.sweep_due(due, &mut swept).await;
+            if outcome.is_err() {
                 self.parts.metrics.expired(swept.expired);
-                return Ok(swept);
+                outcome?;
             }
         }
+        self.parts.metrics.expired(swept.expired);
+        // [ENG-87] a name that we made up is never asked for again by chance
+        loop {
+            match self.parts.ledger.forget(now, ROUND).await? {
+                0 => return Ok(swept),
+                forgotten => swept.forgotten += forgotten,
+            }
+        }
+    }
+
+    async fn sweep_due(&self, due: Due, swept: &mut Swept) -> Result<(), Error> {
+        // Rows that stay, because a writer is at work on them or changed them meanwhile.
+        let mut left = 0;
+        loop {
+            let page = self.parts.ledger.due(due, left, ROUND).await?;
+            if page.is_empty() || self.stopping.is_cancelled() {
+                return Ok(());
+            }
+            let seen = u32::try_from(page.len()).unwrap_or(ROUND);
+            // A writer at work renews the expiry with its next commit.
+            let idle = page.iter().filter(|upload| self.parts.leases.holder(&upload.name).is_none());
+            // [ENG-84] removed together, in one commit
+            let removals = idle.map(|upload| async move { (upload, self.sweep_one(upload, due).await) });
+            let mut removed: Vec<&Upload> = Vec::new();
+            let mut fault = None;
+            for (upload, outcome) in join_all(removals).await {
+                match outcome {
+                    Ok(Swap::Done) => removed.push(upload),
+                    Ok(Swap::Fenced) => {}
+                    Err(error) => fault = Some(error),
+                }
+            }
+            stream::iter(&removed).for_each_concurrent(DELETIONS, |upload| self.discard(&upload.blob)).await;
+            for upload in &removed {
+                let why = why(upload);
+                match why {
+                    Gone::Expired => swept.expired += 1,
+                    Gone::Retention | Gone::Deleted => swept.retired += 1,
+                }
+                swept.removed.push((upload.id.clone(), why));
+            }
+            if let Some(error) = fault {
+                return Err(error);
+            }
+            left += seen - u32::try_from(removed.len()).unwrap_or(seen).min(seen);
+        }
+    }
+
+    async fn sweep_one(&self, upload: &Upload, due: Due) -> Result<Swap, Error> {
+        let swap = self.parts.ledger.tombstone(self.removal(upload, why(upload), Some(due))).await?;
+        if swap == Swap::Done {
+            self.parts.metrics.removed(why(upload).word(), 1);
+        }
+        Ok(swap)
     }
 
     /// [ENG-14] delete blobs that neither a row nor a writer at work refers to; returns how many
@@ -63,7 +116,7 @@ impl Engine {
             let listed = self.parts.blobs.keys(page).await?;
             // Asked in this order: a writer that ends in between has committed before it is no longer live.
             let idle: Vec<BlobKey> = listed.into_iter().filter(|key| !self.is_live(key)).collect();
-            for some in idle.chunks(ROUND as usize) {
+            for some in idle.chunks(KEYS) {
                 let referenced: HashSet<BlobKey> =
                     self.parts.ledger.referenced(some).await?.into_iter().collect();
                 for orphan in some.iter().filter(|key| !referenced.contains(*key)) {
@@ -74,4 +127,9 @@ impl Engine {
         }
         Ok(deleted)
     }
+}
+
+/// Why the sweeper removes an upload.
+fn why(upload: &Upload) -> Gone {
+    if upload.phase == Phase::Complete { Gone::Retention } else { Gone::Expired }
 }

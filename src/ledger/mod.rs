@@ -40,6 +40,57 @@ pub struct Advance {
     pub expires_at: Option<Timestamp>,
 }
 
+/// What makes an upload due for removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Its `expires_at` is this moment or an earlier one.
+    Expired(Timestamp),
+    /// It was completed at this moment or earlier, and retention ends.
+    Retired(Timestamp),
+}
+
+impl Due {
+    /// Whether a row is due in this way.
+    #[must_use]
+    pub fn covers(self, upload: &Upload) -> bool {
+        match (self, upload.phase) {
+            (Self::Expired(by), Phase::Receiving | Phase::Complete) => {
+                upload.expires_at.is_some_and(|at| at <= by)
+            }
+            (Self::Retired(by), Phase::Complete) => upload.completed_at.is_some_and(|at| at <= by),
+            (Self::Expired(_) | Self::Retired(_), _) => false,
+        }
+    }
+}
+
+/// A removal: what the row must still be, and what the tombstone says.
+#[derive(Clone, Debug)]
+pub struct Removal {
+    /// Which upload.
+    pub name: Name,
+    /// The generation that was seen.
+    pub generation: Generation,
+    /// The phase that was seen: `Receiving` or `Complete`.
+    pub phase: Phase,
+    /// The row must still be due in this way; `None` where somebody asked for the removal.
+    pub due: Option<Due>,
+    /// Why it goes.
+    pub why: Gone,
+    /// Now.
+    pub at: Timestamp,
+    /// When [`Ledger::forget`] may delete the tombstone; `None`: never.
+    pub forget_at: Option<Timestamp>,
+}
+
+/// How much of the store something concerns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// How many uploads.
+    pub uploads: u64,
+    /// Their bytes together.
+    pub bytes: u64,
+}
+
 /// Whether a compare-and-set took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -67,18 +118,35 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// Commit a writer's progress.
     async fn advance(&self, progress: Advance) -> Result<Swap, Fault>;
 
-    /// Turn a row whose generation is still `seen` into a tombstone and fence its writer. Its bytes may be
-    /// deleted afterwards.
-    async fn bury(&self, name: &Name, seen: Generation, why: Gone, at: Timestamp) -> Result<Swap, Fault>;
+    /// Turn a row that is still as it was seen, and still due where that is asked, into a tombstone, and fence its
+    /// writer. The tombstone keeps name, id, sizes and times, and nothing that a client said of the upload. The bytes
+    /// may be deleted afterwards.
+    async fn tombstone(&self, removal: Removal) -> Result<Swap, Fault>;
 
-    /// Rows that are not yet gone and whose `expires_at` has come, oldest first, at most `limit`.
-    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Upload>, Fault>;
+    /// Delete tombstones whose `forget_at` has come, at most `limit`; how many.
+    async fn forget(&self, now: Timestamp, limit: u32) -> Result<u64, Fault>;
+
+    /// Rows that are due, oldest first: at most `limit` behind the first `skip`.
+    async fn due(&self, due: Due, skip: u32, limit: u32) -> Result<Vec<Upload>, Fault>;
+
+    /// Complete uploads that were completed later than `after` and not later than `by`.
+    async fn completed(&self, after: Option<Timestamp>, by: Timestamp) -> Result<Extent, Fault>;
+
+    /// Complete rows in the order of their completion: at most `limit` behind the first `skip` of those that were
+    /// completed at `since` or later.
+    async fn completed_since(&self, since: Timestamp, skip: u32, limit: u32) -> Result<Vec<Upload>, Fault>;
 
     /// Receiving rows in the order of their names, after `after`; a page of at most `limit`. For recovery.
     async fn receiving(&self, after: Option<&Name>, limit: u32) -> Result<Vec<Upload>, Fault>;
 
-    /// Concatenations that are not done yet: all of them, or those that a partial upload is part of.
-    async fn pending_finals(&self, part: Option<&Name>) -> Result<Vec<Upload>, Fault>;
+    /// Incomplete concatenations that have this part, and of whose parts none is receiving any more.
+    async fn pending_finals(&self, part: &Name) -> Result<Vec<Upload>, Fault>;
+
+    /// What an earlier run noted under this key.
+    async fn note(&self, key: &str) -> Result<Option<String>, Fault>;
+
+    /// Note something for the next run, in place of what was noted under this key.
+    async fn take_note(&self, key: &str, value: &str) -> Result<(), Fault>;
 
     /// The rows of these names, in any order; names without one are left out.
     async fn find_all(&self, names: &[Name]) -> Result<Vec<Upload>, Fault>;

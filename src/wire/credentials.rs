@@ -210,6 +210,8 @@ fn judge(call: &Call<'_>, length: Option<u64>, known: Option<&Upload>) -> Result
     }
     // [TUS-95] with `access = "grant"` every verb asks for a grant of the upload's own subject
     let owner = |grant: Grant| match known {
+        // What is gone has no owner any more, and tells nothing but that it is gone.
+        Some(Upload { phase: Phase::Gone(_), .. }) => Ok(grant),
         Some(upload) if upload.about.owner != grant.subject => {
             Err(Denied::WrongPath { carrier: Carrier::Header })
         }

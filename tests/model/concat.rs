@@ -44,6 +44,8 @@ impl House {
             incomplete_expires: Duration::from_hours(72),
             partial_expires: Duration::from_hours(24),
             retention: None,
+            own_names: Some("/files".into()),
+            forget_after: Duration::from_hours(24),
         };
         Self { world: Arc::clone(world), engine: Engine::new(parts, settings) }
     }

@@ -10,7 +10,7 @@ use plimsoll::{
         Broken, Engine, Error, Order, Outcome, Parts, Piece, Refusal, Settings, Source, Start, Write,
         digest::{Algorithm, Check, Claim, Running},
     },
-    leases::local::LocalLeases,
+    leases::{Leases, local::LocalLeases},
     telemetry::Metrics,
     upload::{About, Kind, Name, Offset, Phase},
 };
@@ -284,16 +284,18 @@ struct Bench {
     world: Arc<World>,
     engine: Engine,
     clock: Arc<ManualClock>,
+    leases: Arc<LocalLeases>,
 }
 
 impl Bench {
     fn new() -> Self {
         let world = World::new(Style::Files);
         let clock = Arc::new(ManualClock::new(Timestamp(1_700_000_000_000)));
+        let leases = Arc::new(LocalLeases::new());
         let parts = Parts {
             ledger: Arc::new(MemoryLedger(Arc::clone(&world))),
             blobs: Arc::new(SimBlobs(Arc::clone(&world))),
-            leases: Arc::new(LocalLeases::new()),
+            leases: Arc::clone(&leases) as _,
             clock: Arc::clone(&clock) as _,
             metrics: Metrics::new(),
         };
@@ -307,8 +309,10 @@ impl Bench {
             incomplete_expires: Duration::from_hours(72),
             partial_expires: Duration::from_hours(72),
             retention: None,
+            own_names: Some("/files".into()),
+            forget_after: Duration::from_hours(24),
         };
-        Self { world, engine: Engine::new(parts, settings), clock }
+        Self { world, engine: Engine::new(parts, settings), clock, leases }
     }
 
     async fn write(&self, write: Write, source: Source) -> Result<Outcome, Error> {
@@ -550,6 +554,72 @@ async fn recovery_lowers_an_offset_that_storage_cannot_back() {
     let append =
         Write { start: Start::At(Offset(0)), body: Some(size), length: Some(size), may_create: false };
     assert!(bench.write(append, pieces(4).boxed()).await.unwrap().is_complete);
+}
+
+// [ENG-80] the ledger's answer is old news when the sweeper gets it
+#[tokio::test(start_paused = true)]
+async fn the_sweeper_leaves_what_was_completed_while_it_looked() {
+    let bench = Arc::new(Bench::new());
+    let size = 4 * MIB as u64;
+    let broken = || stream::iter([Err(Broken)]);
+    let _ = bench.write(whole(Some(size)), pieces(1).chain(broken()).boxed()).await;
+    // The writer has its generation before the upload is due, and sends its last bytes while the sweeper looks.
+    let rest = stream::once(sleep(ms(150))).flat_map(|()| pieces(3)).boxed();
+    let append =
+        Write { start: Start::At(Offset(MIB as u64)), body: None, length: Some(size), may_create: false };
+    let writing = tokio::spawn({
+        let bench = Arc::clone(&bench);
+        async move { bench.write(append, rest).await }
+    });
+    sleep(ms(50)).await;
+    bench.clock.advance(Duration::from_hours(73));
+    bench.world.state().delays.ledger = ms(300);
+    let sweeping = tokio::spawn({
+        let engine = bench.engine.clone();
+        async move { engine.sweep().await }
+    });
+    sleep(ms(180)).await;
+    // The sweeper has read the row; the commit that completes it takes no time.
+    bench.world.state().delays.ledger = Duration::ZERO;
+    assert!(writing.await.unwrap().unwrap().is_complete);
+    let swept = sweeping.await.unwrap().unwrap();
+    assert_eq!((swept.expired, swept.retired), (0, 0));
+    assert_eq!(bench.world.state().rows[&name()].phase, Phase::Complete);
+    assert!(bench.engine.complete(&name()).await.is_ok());
+}
+
+// [ENG-84]
+#[tokio::test(start_paused = true)]
+async fn writers_at_work_do_not_keep_the_sweeper_from_the_rest() {
+    let bench = Bench::new();
+    let create = |index: usize| {
+        let write = Write { start: Start::At(Offset::ZERO), body: None, length: Some(9), may_create: true };
+        Order {
+            name: Name(format!("/files/{index:032x}")),
+            write,
+            about: About::default(),
+            kind: Kind::Single,
+            check: Check::None,
+            dialect: "model",
+        }
+    };
+    for index in 0..300 {
+        bench.engine.create(create(index)).await.unwrap();
+    }
+    let mut held = Vec::new();
+    for index in 0..200 {
+        let taken = bench.leases.take(&create(index).name, ms(1)).await.unwrap();
+        held.push(taken);
+    }
+    bench.clock.advance(Duration::from_hours(73));
+    assert_eq!(bench.engine.sweep().await.unwrap().expired, 100);
+    drop(held);
+    assert_eq!(bench.engine.sweep().await.unwrap().expired, 200);
+    // [ENG-87] names that we made up are forgotten in the end
+    assert_eq!(bench.world.state().rows.len(), 300);
+    bench.clock.advance(Duration::from_hours(25));
+    assert_eq!(bench.engine.sweep().await.unwrap().forgotten, 300);
+    assert!(bench.world.state().rows.is_empty());
 }
 
 // [ENG-15]

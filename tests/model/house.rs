@@ -183,6 +183,8 @@ fn settings() -> Settings {
         incomplete_expires: EXPIRES,
         partial_expires: EXPIRES,
         retention: Some(RETENTION),
+        own_names: Some("/files".into()),
+        forget_after: Duration::from_hours(24),
     }
 }
 
@@ -600,7 +602,7 @@ impl House {
         let fired = self.fired();
         // Retention holds from its moment on, before the sweeper comes.
         let phase = || {
-            let is_due = |row: &Upload| row.expires_at.is_some_and(|at| at <= self.clock.now());
+            let is_due = |row: &Upload| is_due(row, self.clock.now());
             self.row(key).map(|row| match row.phase {
                 Phase::Complete if is_due(&row) => Phase::Gone(Gone::Retention),
                 phase @ (Phase::Receiving | Phase::Complete | Phase::Gone(_)) => phase,
@@ -679,7 +681,7 @@ impl House {
         let (mut expired, mut retired) = (0, 0);
         for row in before {
             let after = self.row(&row.name).expect("rows stay");
-            let is_due = row.expires_at.is_some_and(|at| at <= now) && !matches!(row.phase, Phase::Gone(_));
+            let is_due = is_due(&row, now);
             let writing = self.pending.iter().any(|p| self.world.state().clients[p.client].name == row.name);
             let why = if row.phase == Phase::Complete { Gone::Retention } else { Gone::Expired };
             if after.phase == Phase::Gone(why) && row.phase != after.phase {
@@ -877,6 +879,17 @@ fn word(result: &Result<Outcome, Error>) -> &'static str {
 /// How far the file reaches with all that the server has read of this client.
 fn kept(client: &Client, accepted: &Accepted) -> u64 {
     ((client.start() + client.taken) as u64).min(accepted.limit)
+}
+
+/// Whether the time of an upload has come, by its own end or by retention.
+fn is_due(row: &Upload, now: Timestamp) -> bool {
+    let ends = row.expires_at.is_some_and(|at| at <= now);
+    let retires = row.completed_at.is_some_and(|at| at.plus(RETENTION) <= now);
+    match row.phase {
+        Phase::Receiving => ends,
+        Phase::Complete => ends || retires,
+        Phase::Gone(_) => false,
+    }
 }
 
 fn blank(name: &Name) -> Upload {

@@ -1,7 +1,7 @@
 //! The embedded ledger: SQLite in WAL mode with `synchronous=FULL`.
 //!
 //! ```text
-//!   record / fence / advance / bury,
+//!   record / fence / advance / tombstone,
 //!   and the changes of sessions ────> queue ──> one writer task ──> one transaction for all that is queued,
 //!                                                                     one json_each statement a kind ──> answers
 //!   find ───────────────────> queue ──> up to two at a time: one SELECT for all that is queued ──> answers
@@ -20,6 +20,7 @@ mod health;
 mod identity;
 mod lookups;
 mod open;
+mod queries;
 mod rows;
 mod sessions;
 mod statements;
@@ -28,26 +29,30 @@ mod writer;
 use std::{str::FromStr, sync::Arc};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
-use sqlx::{ConnectOptions, Connection, SqlitePool, sqlite::SqliteConnectOptions};
+use sqlx::{
+    ConnectOptions, Connection, Sqlite, SqlitePool,
+    sqlite::{SqliteArguments, SqliteConnectOptions},
+};
 use tokio::sync::{mpsc, oneshot};
 
 use self::{
     health::Health,
     lookups::{Lookup, answer_lookups},
     open::Opened,
-    rows::{kind_word, parts_text, phase_word, upload},
+    rows::{kind_word, parts_text, phase_word, unsigned, upload},
     statements::Statement,
     writer::Writer,
 };
 pub use self::{identity::LedgerIdentity, sessions::SqliteSessions};
 
-use super::{Advance, Ledger, Swap};
+use super::{Advance, Due, Extent, Ledger, Removal, Swap};
 use crate::{
     clock::Timestamp,
     fault::{Component, Fault},
     telemetry::Metrics,
-    upload::{BlobKey, Generation, Gone, Name, Offset, Phase, Upload},
+    upload::{BlobKey, Generation, Name, Offset, Phase, Upload},
 };
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
@@ -135,6 +140,14 @@ impl SqliteLedger {
         let took_effect = self.writer.change(kind, name.as_str(), row.to_string()).await?;
         Ok(if took_effect { Swap::Done } else { Swap::Fenced })
     }
+
+    async fn uploads(
+        &self,
+        doing: &'static str,
+        query: sqlx::query::Query<'_, Sqlite, SqliteArguments>,
+    ) -> Result<Vec<Upload>, Fault> {
+        query.fetch_all(&self.readers).await.map_err(|e| fault(doing, e))?.iter().map(upload).collect()
+    }
 }
 
 fn fault(doing: &'static str, cause: impl std::fmt::Display) -> Fault {
@@ -178,74 +191,98 @@ impl Ledger for SqliteLedger {
         self.change(Statement::Advance, &p.name, row).await
     }
 
-    async fn bury(&self, name: &Name, seen: Generation, why: Gone, at: Timestamp) -> Result<Swap, Fault> {
-        let phase = phase_word(Phase::Gone(why));
-        let row = json!({ "name": name.0, "generation": seen.0, "phase": phase, "at": at });
-        self.change(Statement::Bury, name, row).await
+    async fn tombstone(&self, removal: Removal) -> Result<Swap, Fault> {
+        let (due, due_by) = match removal.due {
+            None => (None, None),
+            Some(Due::Expired(by)) => (Some("expired"), Some(by)),
+            Some(Due::Retired(by)) => (Some("retired"), Some(by)),
+        };
+        let row = json!({
+            "name": removal.name.0, "generation": removal.generation.0, "seen": phase_word(removal.phase),
+            "phase": phase_word(Phase::Gone(removal.why)), "at": removal.at, "forget_at": removal.forget_at,
+            "due": due, "due_by": due_by,
+        });
+        self.change(Statement::Tombstone, &removal.name, row).await
     }
 
-    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Upload>, Fault> {
-        sqlx::query("SELECT * FROM uploads WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2")
+    async fn forget(&self, now: Timestamp, limit: u32) -> Result<u64, Fault> {
+        let names: Vec<String> = sqlx::query_scalar(queries::FORGETTABLE)
             .bind(now.0)
             .bind(limit)
             .fetch_all(&self.readers)
             .await
-            .map_err(|e| fault("listing due uploads", e))?
-            .iter()
-            .map(upload)
-            .collect()
+            .map_err(|e| fault("listing tombstones", e))?;
+        let names: Vec<Name> = names.into_iter().map(Name).collect();
+        let changes =
+            names.iter().map(|name| self.change(Statement::Forget, name, json!({ "name": name.0 })));
+        let mut forgotten = 0;
+        for swap in join_all(changes).await {
+            forgotten += u64::from(swap? == Swap::Done);
+        }
+        Ok(forgotten)
+    }
+
+    async fn due(&self, due: Due, skip: u32, limit: u32) -> Result<Vec<Upload>, Fault> {
+        let (query, by) = match due {
+            Due::Expired(by) => (queries::EXPIRED, by),
+            Due::Retired(by) => (queries::RETIRED, by),
+        };
+        let query = sqlx::query(query).bind(by.0).bind(skip).bind(limit);
+        self.uploads("listing due uploads", query).await
+    }
+
+    async fn completed(&self, after: Option<Timestamp>, by: Timestamp) -> Result<Extent, Fault> {
+        let (uploads, bytes): (i64, i64) = sqlx::query_as(queries::COMPLETED_BETWEEN)
+            .bind(after.map_or(i64::MIN, |at| at.0))
+            .bind(by.0)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(|e| fault("counting complete uploads", e))?;
+        let unsigned = |n| unsigned(n).map_err(|e| fault("counting complete uploads", e));
+        Ok(Extent { uploads: unsigned(uploads)?, bytes: unsigned(bytes)? })
+    }
+
+    async fn completed_since(&self, since: Timestamp, skip: u32, limit: u32) -> Result<Vec<Upload>, Fault> {
+        let query = sqlx::query(queries::COMPLETED_SINCE).bind(since.0).bind(skip).bind(limit);
+        self.uploads("listing complete uploads", query).await
     }
 
     async fn receiving(&self, after: Option<&Name>, limit: u32) -> Result<Vec<Upload>, Fault> {
-        sqlx::query("SELECT * FROM uploads WHERE phase = 'receiving' AND name > ?1 ORDER BY name LIMIT ?2")
-            .bind(after.map_or("", Name::as_str))
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(|e| fault("listing incomplete uploads", e))?
-            .iter()
-            .map(upload)
-            .collect()
+        let query = sqlx::query(queries::RECEIVING).bind(after.map_or("", Name::as_str)).bind(limit);
+        self.uploads("listing incomplete uploads", query).await
     }
 
-    async fn pending_finals(&self, part: Option<&Name>) -> Result<Vec<Upload>, Fault> {
-        sqlx::query(
-            "SELECT * FROM uploads WHERE kind = 'final' AND phase = 'receiving'
-                AND (?1 IS NULL OR EXISTS (SELECT 1 FROM json_each(parts) WHERE value = ?1))",
-        )
-        .bind(part.map(Name::as_str))
-        .fetch_all(&self.readers)
-        .await
-        .map_err(|e| fault("listing concatenations", e))?
-        .iter()
-        .map(upload)
-        .collect()
+    async fn pending_finals(&self, part: &Name) -> Result<Vec<Upload>, Fault> {
+        self.uploads("listing concatenations", sqlx::query(queries::PENDING_FINALS).bind(part.as_str())).await
+    }
+
+    async fn note(&self, key: &str) -> Result<Option<String>, Fault> {
+        sqlx::query_scalar(queries::NOTE)
+            .bind(key)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(|e| fault("reading a note", e))
+    }
+
+    async fn take_note(&self, key: &str, value: &str) -> Result<(), Fault> {
+        let row = json!({ "key": key, "value": value }).to_string();
+        self.writer.change(Statement::Note, key, row).await.map(drop)
     }
 
     async fn find_all(&self, names: &[Name]) -> Result<Vec<Upload>, Fault> {
         let names = Value::from(names.iter().map(Name::as_str).collect::<Vec<_>>());
-        sqlx::query("SELECT * FROM uploads WHERE name IN (SELECT value FROM json_each(?1))")
-            .bind(names.to_string())
-            .fetch_all(&self.readers)
-            .await
-            .map_err(|e| fault("finding uploads", e))?
-            .iter()
-            .map(upload)
-            .collect()
+        self.uploads("finding uploads", sqlx::query(queries::NAMED).bind(names.to_string())).await
     }
 
     async fn referenced(&self, blobs: &[BlobKey]) -> Result<Vec<BlobKey>, Fault> {
         // [ENG-53] what a damaged index leaves out is no orphan
         self.health.known().await?;
         let keys = Value::from(blobs.iter().map(|b| b.0.as_str()).collect::<Vec<_>>());
-        let found: Vec<String> = sqlx::query_scalar(
-            "SELECT blob FROM uploads WHERE blob IN (SELECT value FROM json_each(?1))
-                AND phase IN ('receiving', 'complete')",
-        )
-        .bind(keys.to_string())
-        .fetch_all(&self.readers)
-        .await
-        .map_err(|e| fault("matching blobs", e))?;
+        let found: Vec<String> = sqlx::query_scalar(queries::REFERENCED)
+            .bind(keys.to_string())
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|e| fault("matching blobs", e))?;
         Ok(found.into_iter().map(BlobKey).collect())
     }
 

@@ -8,7 +8,9 @@ pub(super) enum Statement {
     Record,
     Fence,
     Advance,
-    Bury,
+    Tombstone,
+    Forget,
+    Note,
     RecordSession,
     ReplaceSession,
     RemoveSession,
@@ -26,17 +28,20 @@ pub(super) enum Table {
     Sessions,
     Bindings,
     Identity,
+    Notes,
 }
 
 impl Statement {
     /// The key of the one row of identity; and what [`Statement::Probe`] reads.
     pub(super) const IDENTITY: &str = "1";
 
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Record,
         Self::Fence,
         Self::Advance,
-        Self::Bury,
+        Self::Tombstone,
+        Self::Forget,
+        Self::Note,
         Self::RecordSession,
         Self::ReplaceSession,
         Self::RemoveSession,
@@ -49,26 +54,30 @@ impl Statement {
 
     pub(super) const fn table(self) -> Table {
         match self {
-            Self::Record | Self::Fence | Self::Advance | Self::Bury => Table::Uploads,
+            Self::Record | Self::Fence | Self::Advance | Self::Tombstone | Self::Forget => Table::Uploads,
             Self::RecordSession | Self::ReplaceSession | Self::RemoveSession | Self::CleanSession => {
                 Table::Sessions
             }
             Self::Bind | Self::CleanBinding => Table::Bindings,
             Self::Probe | Self::Adopt => Table::Identity,
+            Self::Note => Table::Notes,
         }
     }
 
     /// Whom a failed change is a fault of.
     pub(super) const fn component(self) -> Component {
         match self.table() {
-            Table::Uploads | Table::Identity => Component::Ledger,
+            Table::Uploads | Table::Identity | Table::Notes => Component::Ledger,
             Table::Sessions | Table::Bindings => Component::Sessions,
         }
     }
 
     /// Whether the change frees room, or is needed to.
     pub(super) const fn frees_room(self) -> bool {
-        matches!(self, Self::Bury | Self::RemoveSession | Self::CleanSession | Self::CleanBinding)
+        matches!(
+            self,
+            Self::Tombstone | Self::Forget | Self::RemoveSession | Self::CleanSession | Self::CleanBinding
+        )
     }
 
     /// [ENG-41] A query that tells whether the transaction of a change that took effect in it is committed; `?1` is the
@@ -77,7 +86,7 @@ impl Statement {
     pub(super) const fn evidence(self) -> Option<&'static str> {
         match self {
             Self::Record => Some("SELECT EXISTS (SELECT 1 FROM uploads WHERE name = ?1 ->> 'name')"),
-            Self::Fence | Self::Bury => Some(
+            Self::Fence | Self::Tombstone => Some(
                 "SELECT EXISTS (SELECT 1 FROM uploads
                      WHERE name = ?1 ->> 'name' AND generation > ?1 ->> 'generation')",
             ),
@@ -85,7 +94,9 @@ impl Statement {
                 "SELECT CASE WHEN ?1 ->> 'phase' <> 'receiving' THEN EXISTS (SELECT 1 FROM uploads
                      WHERE name = ?1 ->> 'name' AND phase <> 'receiving') END",
             ),
-            Self::RecordSession
+            Self::Forget
+            | Self::Note
+            | Self::RecordSession
             | Self::ReplaceSession
             | Self::RemoveSession
             | Self::CleanSession
@@ -133,13 +144,33 @@ impl Statement {
                        AND uploads.phase = 'receiving'
                    RETURNING uploads.name"#
             }
-            Self::Bury => {
+            // [ENG-80] only what is still as it was seen, and still due
+            // [ENG-86] and nothing that a client said of it stays
+            Self::Tombstone => {
                 r"UPDATE uploads SET phase = c.value ->> 'phase', generation = uploads.generation + 1,
-                      updated_at = c.value ->> 'at', expires_at = NULL
+                      updated_at = c.value ->> 'at', expires_at = c.value ->> 'forget_at', kind = 'single',
+                      filename = NULL, content_type = NULL, owner = NULL, retain_until = NULL, metadata = NULL,
+                      parts = NULL, concat = NULL, blob_state = ''
                   FROM json_each(?1) AS c
                   WHERE uploads.name = c.value ->> 'name' AND uploads.generation = c.value ->> 'generation'
-                      AND uploads.phase IN ('receiving', 'complete')
+                      AND uploads.phase = c.value ->> 'seen' AND uploads.phase IN ('receiving', 'complete')
+                      AND CASE c.value ->> 'due'
+                          WHEN 'expired' THEN uploads.expires_at <= c.value ->> 'due_by'
+                          WHEN 'retired' THEN uploads.phase = 'complete'
+                              AND uploads.completed_at <= c.value ->> 'due_by'
+                          ELSE true END
                   RETURNING uploads.name"
+            }
+            Self::Forget => {
+                r"DELETE FROM uploads WHERE name IN (SELECT value ->> 'name' FROM json_each(?1))
+                      AND phase IN ('deleted', 'expired', 'retention') AND expires_at IS NOT NULL
+                  RETURNING name"
+            }
+            Self::Note => {
+                r"INSERT INTO notes (key, value)
+                  SELECT value ->> 'key', value ->> 'value' FROM json_each(?1) WHERE true
+                  ON CONFLICT (key) DO UPDATE SET value = excluded.value
+                  RETURNING key"
             }
             Self::RecordSession => {
                 r"INSERT INTO sessions (key, version, subject, expires_at, seen_at, is_open, document)

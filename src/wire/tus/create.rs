@@ -1,5 +1,7 @@
 //! POST: creation, creation with upload, deferred length, and concatenation.
 
+use std::collections::HashMap;
+
 use http::{StatusCode, header};
 
 use super::{
@@ -101,8 +103,10 @@ async fn within(call: &Call<'_>, limit: u64, length: Option<u64>, kind: &Kind) -
         Kind::Single | Kind::Partial => length,
         Kind::Final(names) => {
             let parts = call.house.engine.states(names).await?;
-            let length_of = |name: &Name| match parts.iter().find(|part| part.name == *name) {
-                Some(part) => part.length,
+            let known: HashMap<&Name, Option<u64>> =
+                parts.iter().map(|part| (&part.name, part.length)).collect();
+            let length_of = |name: &Name| match known.get(name) {
+                Some(length) => *length,
                 // Concatenation refuses what is not there.
                 None => Some(0),
             };

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use plimsoll::{
     clock::Timestamp,
     fault::{Component, Fault},
-    ledger::{Advance, Ledger, Swap},
-    upload::{BlobKey, Generation, Gone, Kind, Name, Offset, Phase, Upload},
+    ledger::{Advance, Due, Extent, Ledger, Removal, Swap},
+    upload::{About, BlobKey, BlobState, Generation, Kind, Name, Offset, Phase, Upload},
 };
 
 use super::{DOWN_FOR, FaultPoint, State, World, pause, witness};
@@ -140,26 +140,82 @@ impl Ledger for MemoryLedger {
         .await
     }
 
-    async fn bury(&self, name: &Name, seen: Generation, why: Gone, at: Timestamp) -> Result<Swap, Fault> {
-        self.change(name, |row| {
-            let row = row.filter(|r| r.generation == seen && !matches!(r.phase, Phase::Gone(_)))?;
+    async fn tombstone(&self, removal: Removal) -> Result<Swap, Fault> {
+        let name = removal.name.clone();
+        self.change(&name, |row| {
+            let row = row.filter(|r| {
+                let is_as_seen = r.generation == removal.generation && r.phase == removal.phase;
+                is_as_seen
+                    && !matches!(r.phase, Phase::Gone(_))
+                    && removal.due.is_none_or(|due| due.covers(r))
+            })?;
             let mut next = row.clone();
-            next.phase = Phase::Gone(why);
-            next.generation = seen.next();
-            next.updated_at = at;
-            next.expires_at = None;
+            next.phase = Phase::Gone(removal.why);
+            next.generation = row.generation.next();
+            next.updated_at = removal.at;
+            next.expires_at = removal.forget_at;
+            next.kind = Kind::Single;
+            next.about = About::default();
+            next.blob_state = BlobState::default();
             Some(next)
         })
         .await
     }
 
-    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Upload>, Fault> {
+    async fn forget(&self, now: Timestamp, limit: u32) -> Result<u64, Fault> {
         self.look(|st| {
-            let mut due: Vec<Upload> =
-                st.rows.values().filter(|r| r.expires_at.is_some_and(|at| at <= now)).cloned().collect();
-            due.sort_by_key(|row| row.expires_at);
-            due.truncate(limit as usize);
-            due
+            let is_over = |row: &&Upload| {
+                matches!(row.phase, Phase::Gone(_)) && row.expires_at.is_some_and(|at| at <= now)
+            };
+            let mut names: Vec<(Option<Timestamp>, Name)> =
+                st.rows.values().filter(is_over).map(|row| (row.expires_at, row.name.clone())).collect();
+            names.sort();
+            names.truncate(limit as usize);
+            names.iter().filter(|(_, name)| st.rows.remove(name).is_some()).count() as u64
+        })
+        .await
+    }
+
+    async fn due(&self, due: Due, skip: u32, limit: u32) -> Result<Vec<Upload>, Fault> {
+        let found = self
+            .look(|st| {
+                let mut found: Vec<Upload> =
+                    st.rows.values().filter(|row| due.covers(row)).cloned().collect();
+                found.sort_by_key(|row| match due {
+                    Due::Expired(_) => row.expires_at,
+                    Due::Retired(_) => row.completed_at,
+                });
+                found.into_iter().skip(skip as usize).take(limit as usize).collect()
+            })
+            .await;
+        // What was read may be old news when the reader gets it.
+        let delay = self.0.state().delays.ledger;
+        pause(delay).await;
+        found
+    }
+
+    async fn completed(&self, after: Option<Timestamp>, by: Timestamp) -> Result<Extent, Fault> {
+        self.look(|st| {
+            let in_time = |row: &&Upload| {
+                row.phase == Phase::Complete
+                    && row.completed_at.is_some_and(|at| at <= by && after.is_none_or(|after| at > after))
+            };
+            st.rows.values().filter(in_time).fold(Extent::default(), |sum, row| Extent {
+                uploads: sum.uploads + 1,
+                bytes: sum.bytes + row.offset.0,
+            })
+        })
+        .await
+    }
+
+    async fn completed_since(&self, since: Timestamp, skip: u32, limit: u32) -> Result<Vec<Upload>, Fault> {
+        self.look(|st| {
+            let is_young = |row: &&Upload| {
+                row.phase == Phase::Complete && row.completed_at.is_some_and(|at| at >= since)
+            };
+            let mut found: Vec<Upload> = st.rows.values().filter(is_young).cloned().collect();
+            found.sort_by_key(|row| row.completed_at);
+            found.into_iter().skip(skip as usize).take(limit as usize).collect()
         })
         .await
     }
@@ -172,17 +228,26 @@ impl Ledger for MemoryLedger {
         .await
     }
 
-    async fn pending_finals(&self, part: Option<&Name>) -> Result<Vec<Upload>, Fault> {
+    async fn pending_finals(&self, part: &Name) -> Result<Vec<Upload>, Fault> {
         self.look(|st| {
+            let is_open = |name: &Name| st.rows.get(name).is_some_and(|row| row.phase == Phase::Receiving);
             let is_asked = |row: &&Upload| match &row.kind {
                 Kind::Final(parts) => {
-                    row.phase == Phase::Receiving && part.is_none_or(|part| parts.contains(part))
+                    row.phase == Phase::Receiving && parts.contains(part) && !parts.iter().any(is_open)
                 }
                 Kind::Single | Kind::Partial => false,
             };
             st.rows.values().filter(is_asked).cloned().collect()
         })
         .await
+    }
+
+    async fn note(&self, key: &str) -> Result<Option<String>, Fault> {
+        self.look(|st| st.notes.get(key).cloned()).await
+    }
+
+    async fn take_note(&self, key: &str, value: &str) -> Result<(), Fault> {
+        self.look(|st| st.notes.insert(key.to_owned(), value.to_owned())).await.map(drop)
     }
 
     async fn find_all(&self, names: &[Name]) -> Result<Vec<Upload>, Fault> {

@@ -96,6 +96,8 @@ pub struct State {
     /// Deleted since the last crash: the folder was not synced, so they may come back.
     pub unlinked: Vec<(String, File)>,
     pub rows: BTreeMap<Name, Upload>,
+    /// What the server noted for its next run.
+    pub notes: BTreeMap<String, String>,
     /// The row that a crash would bring, and what it would take the place of.
     pub limbo: Option<(Option<Upload>, Upload)>,
     /// Changes that are still to fail.
@@ -172,6 +174,7 @@ impl World {
             files: BTreeMap::new(),
             unlinked: Vec::new(),
             rows: BTreeMap::new(),
+            notes: BTreeMap::new(),
             limbo: None,
             down: 0,
             closed: false,

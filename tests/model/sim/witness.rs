@@ -1,6 +1,6 @@
 //! Judges each change of the ledger at the moment it takes effect.
 
-use plimsoll::upload::{Name, Phase, Upload};
+use plimsoll::upload::{Gone, Name, Phase, Upload};
 
 use super::{
     State,
@@ -48,8 +48,14 @@ fn judge(st: &mut State, before: Option<&Upload>, after: &Upload) -> Result<(), 
             return Err("[ENG-8] the announced length was changed".into());
         }
     }
-    if matches!(after.phase, Phase::Gone(_)) {
-        return Ok(());
+    if let Phase::Gone(why) = after.phase {
+        // [ENG-80] the time of an incomplete upload says nothing of a complete one
+        let was = before.map(|row| row.phase);
+        return match (why, was) {
+            (Gone::Expired, Some(Phase::Receiving)) | (Gone::Retention, Some(Phase::Complete)) => Ok(()),
+            (Gone::Deleted, Some(_)) => Ok(()),
+            _ => Err(format!("[ENG-4] removed as {} what was {was:?}", why.word())),
+        };
     }
     let offset = usize::try_from(after.offset.0).expect("small files");
     // [ENG-1] [ENG-2]

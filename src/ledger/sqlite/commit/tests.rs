@@ -42,8 +42,11 @@ fn advance(name: &str, generation: u64, offset: u64, phase: &str) -> Change {
     change(Statement::Advance, row)
 }
 
-fn bury(name: &str) -> Change {
-    change(Statement::Bury, json!({ "name": name, "generation": 1, "phase": "deleted", "at": 3 }))
+fn remove(name: &str) -> Change {
+    change(
+        Statement::Tombstone,
+        json!({ "name": name, "generation": 1, "seen": "receiving", "phase": "deleted", "at": 3 }),
+    )
 }
 
 fn refs(batch: &[Change]) -> Vec<&Change> {
@@ -60,7 +63,7 @@ async fn what_became_of_a_commit_whose_answer_was_lost_is_found_in_the_rows() {
     for batch in [
         vec![record("new")],
         vec![fence("old")],
-        vec![bury("old")],
+        vec![remove("old")],
         vec![advance("old", 1, 5, "complete")],
         // The first one cannot tell, the second one can.
         vec![advance("older", 1, 3, "receiving"), fence("old")],
