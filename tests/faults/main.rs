@@ -304,7 +304,7 @@ fn nothing_acknowledged_is_lost_while_the_disk_fails_and_the_server_heals() {
             let run = site.run(&running, &figures);
             let mut chance = random.clone();
             under_load(&run, &mut random, || {
-                pause(&mut chance, 100..400);
+                run.wait_for_answers(chance.within(5..40));
                 hold(site, &running, &run, &fault, &mut chance, &figures);
                 // It heals by itself, under load.
                 eventually("ready when the fault is gone", || status(&running, "/readyz") == 200);
@@ -345,7 +345,8 @@ fn nothing_acknowledged_is_lost_when_the_power_goes() {
             let run = site.run(&running, &figures);
             let mut chance = random.clone();
             under_load(&run, &mut random, || {
-                pause(&mut chance, 100..1500);
+                run.wait_for_answers(chance.within(5..120));
+                pause(&mut chance, 0..200);
                 run.is_off.store(true, Ordering::SeqCst);
                 site.disk.power_off();
                 pause(&mut chance, 0..50);

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use crate::common::{http::Answer, slots::Slot};
+use crate::common::{eventually, http::Answer, slots::Slot};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -135,6 +135,13 @@ impl Run<'_> {
         self.stops.load(Ordering::SeqCst) || self.is_off.load(Ordering::SeqCst)
     }
 
+    /// Wait for so many more answers: a round is as busy on a loaded machine as on an idle one.
+    pub(crate) fn wait_for_answers(&self, more: u64) {
+        let total = || self.figures.answers.lock().unwrap().values().sum::<u64>();
+        let wanted = total() + more;
+        eventually("the clients are answered", || total() >= wanted);
+    }
+
     pub(crate) fn complain(&self, text: String) {
         self.complaints.lock().unwrap().push(text);
     }
@@ -149,12 +156,12 @@ impl Run<'_> {
     pub(crate) fn count(&self, what: &'static str, answer: &Answer) {
         *self.figures.answers.lock().unwrap().entry((what, answer.status)).or_default() += 1;
         if matches!(answer.status, 503 | 507) && answer.header("retry-after").is_none() {
-            self.complain(format!("{what}: without Retry-After: {answer:?}"));
+            self.complain(format!("{what}: {} without Retry-After: {}", answer.status, answer.text()));
         }
         let is_known =
             matches!(answer.status, 200 | 201 | 204 | 308 | 404 | 409 | 410 | 416 | 423 | 500 | 503 | 507);
         if !is_known {
-            self.complain(format!("{what}: an answer that no fault explains: {answer:?}"));
+            self.complain(format!("{what}: no fault explains {}: {}", answer.status, answer.text()));
         }
     }
 
@@ -192,7 +199,7 @@ impl Run<'_> {
         // A concatenation for which there is no room is given up.
         let given_up = upload.kind == Kind::Final && !before.complete && answer.status == 410;
         if existed && !before.delete_sent && !given_up {
-            self.complain(format!("{}: {answer:?}, but {before:?}", upload.path));
+            self.complain(format!("{}: {}, but {before:?}", upload.path, answer.status));
         }
     }
 }
