@@ -34,12 +34,8 @@ use crate::{
     network::{Agents, Networks},
     telemetry::{Audit, AuditError, LogHandle, Metrics},
     wire::{
-        Access, Create, Door, House, Realm,
-        cors::Cors,
-        front,
-        peer::{Limiter, Proxies},
-        reply::Reply,
-        visit::Remembered,
+        Access, Create, Door, House, Realm, cors::Cors, creation_rate::CreationRate, front, peer::Proxies,
+        reply::Reply, visit::Remembered,
     },
 };
 
@@ -140,11 +136,14 @@ fn realms(config: &Config, secrets: &[reload::Guarded]) -> Result<Vec<Realm>, Se
         },
     };
     let slots = 1 + config.slots_also.len();
+    let also = config.slots_also.iter().map(|also| also.download_path.as_ref());
+    let mut aliases = std::iter::once(config.slots.download_path.as_ref()).chain(also);
     let doors = std::iter::repeat_n((Door::Slots, config.slots.delete_complete), slots)
         .chain([(files, tus.delete_complete)]);
     let realm = |(guarded, (door, may_delete_complete)): (&reload::Guarded, _)| {
         let keys = Keys::new(reload::ring(guarded)?);
-        Ok(Realm { base_path: guarded.0.as_str().to_owned(), keys, door, may_delete_complete })
+        let download_path = aliases.next().flatten().map(|path| path.as_str().to_owned());
+        Ok(Realm { base_path: guarded.0.as_str().to_owned(), download_path, keys, door, may_delete_complete })
     };
     secrets.iter().zip(doors).map(realm).collect()
 }
@@ -225,11 +224,14 @@ async fn house(
         }
         Err(error) => return Err(ServeError::Recovery(error)),
     }
-    let cors = Cors {
-        allow_origin: HeaderValue::from_str(config.cors.allow_origin.as_str())
-            .unwrap_or(HeaderValue::from_static("*")),
-        max_age: config.cors.max_age.duration().as_secs(),
-    };
+    let cors =
+        Cors {
+            origins: config.cors.allow_origin.named().map(|origins| {
+                origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect()
+            }),
+            allow_credentials: config.cors.allow_credentials,
+            max_age: config.cors.max_age.duration().as_secs(),
+        };
     let house = House {
         engine,
         realms,
@@ -247,7 +249,7 @@ async fn house(
         cors,
         public_url: config.server.public_url.as_ref().map(|url| url.as_str().to_owned()),
         proxies: Proxies::new(config.server.trusted_proxies.clone(), config.server.forwarded_header),
-        creations: Limiter::per_minute(config.tus.creations_per_minute),
+        creations: CreationRate::new(config.tus.creations_per_minute, config.tus.creation_wait.duration()),
         max_size: config.store.max_size.bytes(),
     };
     Ok((Arc::new(house), pair))

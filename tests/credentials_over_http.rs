@@ -515,3 +515,55 @@ fn the_bound_of_a_grant_is_not_left_behind_by_deferring_or_concatenating() {
     joined(&five, &[&three, &two]).expect(201);
     joined(&any, &[&three, &three]).expect(201);
 }
+
+/// A whole file by plain PUT, in a path of its own.
+#[track_caller]
+fn put_at(server: &Server, target: &str, size: u64) -> Answer {
+    let mut conn = server.connect();
+    conn.head("PUT", target, &[("Content-Length", &size.to_string())]).expect("the request is sent");
+    conn.send(&vec![7; usize::try_from(size).expect("a small file")]).expect("the bytes are sent");
+    conn.answer().expect("an answer")
+}
+
+#[test]
+fn below_the_download_path_files_are_read_and_nothing_else() {
+    // [XEP-142]
+    let server = Setup::new().key("SLOTS__DOWNLOAD_PATH", "/download").start();
+    let slot = Slot::new("a/photo.jpg", 10);
+    let alias = "/download/a/photo.jpg";
+    let with_token = slot.target.replace("/upload/", "/download/");
+    put_at(&server, &with_token, 10).expect(405);
+    ask(&server, "GET", alias, &[]).expect(404);
+    range(&server, &slot, 0, 5, &[]).expect(308);
+    ask(&server, "GET", alias, &[]).expect(404);
+    ask(&server, "HEAD", &with_token, &[("Tus-Resumable", "1.0.0")]).expect(404);
+    range(&server, &slot, 5, 10, &[]).expect(201);
+    assert_eq!(ask(&server, "GET", alias, &[]).expect(200).body, [7; 10]);
+    assert_eq!(ask(&server, "GET", alias, &[("Range", "bytes=8-")]).expect(206).body, [7; 2]);
+    ask(&server, "HEAD", alias, &[]).expect(200);
+    for method in ["DELETE", "PATCH", "POST"] {
+        ask(&server, method, &with_token, &[("Tus-Resumable", "1.0.0")]).expect(405);
+    }
+    ask(&server, "GET", "/downloads/a/photo.jpg", &[]).expect(404);
+    ask(&server, "GET", &slot.path, &[]).expect(200);
+}
+
+#[test]
+fn the_root_may_be_the_base_path_and_the_servers_own_pages_stay() {
+    // [XEP-143]
+    let server = Setup::new().key("SLOTS__BASE_PATH", "/").key("SLOTS__DOWNLOAD_PATH", "/get").start();
+    let at_root = |name: &str| Slot::new(name, 10).target.replacen("/upload", "", 1);
+    for name in ["a/photo.jpg", "healthz/photo.jpg", "upload/a/b", "session/photo.jpg"] {
+        put_at(&server, &at_root(name), 10).expect(201);
+        assert_eq!(ask(&server, "GET", &format!("/{name}"), &[]).expect(200).body, [7; 10]);
+        assert_eq!(ask(&server, "GET", &format!("/get/{name}"), &[]).expect(200).body, [7; 10]);
+    }
+    for page in ["healthz", "readyz"] {
+        ask(&server, "GET", &format!("/{page}"), &[]).expect(200);
+        put_at(&server, &at_root(page), 10).expect(405);
+    }
+    let session = ask(&server, "GET", "/session", &[]);
+    assert!(session.text().contains("session"), "{session:?}");
+    // What lies below another base path belongs to that one.
+    put_at(&server, &at_root("files/photo.jpg"), 10).expect(404);
+}

@@ -221,6 +221,31 @@ fn open_creation_is_limited_by_address() {
 }
 
 #[test]
+fn a_batch_of_small_files_waits_for_its_turn_and_loses_none() {
+    // [TUS-127] ten more than may come at once, and a turn each half second
+    let server = Setup::new().key("TUS__CREATE", "open").key("TUS__CREATIONS_PER_MINUTE", "120").start();
+    let batch = |_| {
+        let mut conn = server.connect();
+        for _ in 0..13 {
+            create(&mut conn, &[("Upload-Length", "0")], b"");
+        }
+    };
+    std::thread::scope(|scope| (0..10).map(|n| scope.spawn(move || batch(n))).for_each(drop));
+}
+
+#[test]
+fn an_override_of_another_method_than_post_is_refused() {
+    // [TUS-126]
+    let server = open_setup().start();
+    let mut conn = server.connect();
+    let upload = create(&mut conn, &[("Upload-Length", "5")], b"");
+    for method in ["GET", "PUT", "PATCH", "DELETE"] {
+        ask(&mut server.connect(), method, &upload, &[("X-HTTP-Method-Override", "HEAD")], b"").expect(400);
+    }
+    ask(&mut conn, "DELETE", &upload, &[("X-HTTP-Method-Override", "DELETE")], b"").expect(204);
+}
+
+#[test]
 fn with_access_by_grant_every_verb_asks_for_the_owners() {
     let server = Setup::new().key("TUS__ACCESS", "grant").start();
     let mut conn = server.connect();

@@ -16,6 +16,7 @@ mod doc;
 mod load;
 mod mistakes;
 mod names;
+mod origins;
 mod reload;
 mod secrets;
 mod setting;
@@ -31,11 +32,12 @@ use std::{
 pub use doc::annotated;
 pub use load::{ConfigError, ENV_PREFIX, Loaded, Place, Problem, load};
 pub use names::{NetworkClass, RedisUrl, Word};
+pub use origins::AllowOrigin;
 pub use secrets::{SecretsError, SlotBase, Unfit};
 pub use units::{Period, Size};
 pub use values::{
-    AbuseBackend, Access, AllowOrigin, BasePath, Cidr, Create, Durability, ForwardedHeader, LedgerUrl,
-    LogFilter, LogFormat, MASK, PublicUrl, Secret, SessionBackend,
+    AbuseBackend, Access, BasePath, Cidr, Create, Durability, ForwardedHeader, LedgerUrl, LogFilter,
+    LogFormat, MASK, PublicUrl, Secret, SessionBackend,
 };
 
 use setting::{Raw, Setting};
@@ -183,8 +185,12 @@ section! {
     /// `secret_file`, in this order, mints new tokens. To rotate: put the new one first, later drop the old
     /// one. With no secret at all, one is generated and kept in the file slot-secret in the store.
     ["slots"] struct Slots {
-        /// First part of the path of every upload URL, between `public_url` and the path of the slot.
+        /// First part of the path of every upload URL, between `public_url` and the path of the slot. "/" for all that
+        /// lies below no other base path; /healthz, /readyz, /session and /session/refresh stay the server's own.
         base_path: BasePath = BasePath::upload();
+        /// Where the same files can be read too, for XMPP servers that hand out other URLs for GET than for PUT. GET and
+        /// HEAD alone.
+        download_path: Option<BasePath> = None, example "\"/download\"";
         /// Secret shared with the XMPP server.
         secret: Option<Secret> = None, example "\"the same text as in the XMPP server's configuration\"";
         /// Further secrets.
@@ -216,6 +222,8 @@ section! {
     ["slots.also"] struct SlotsAlso {
         /// As in [slots]; may not lie within another base path. Has to be set.
         base_path: Option<BasePath> = None, example "\"/upload-two\"";
+        /// As in [slots].
+        download_path: Option<BasePath> = None, example "\"/download-two\"";
         /// As in [slots]; at least one secret has to be set.
         secret: Option<Secret> = None, example "\"the other XMPP server's secret\"";
         /// As in [slots].
@@ -250,6 +258,9 @@ section! {
         grant_lifetime: Period = Period::hours(24);
         /// Uploads that one address may create in a minute without a grant. IPv6 counts by /64. 0: no limit.
         creations_per_minute: u32 = 600;
+        /// How long a creation beyond that waits for its turn before it is answered 429, which stock clients take for
+        /// the end of the file. At most 128 of one address wait, and 1024 in all. 0s: none does.
+        creation_wait: Period = Period::secs(10);
         /// How long a complete partial upload waits to become part of a final one.
         partial_expires: Period = Period::hours(24);
         /// How long the URL of an upload that was removed answers 410; from then on it is forgotten, and answers 404.
@@ -390,8 +401,11 @@ section! {
 section! {
     /// Web clients.
     ["cors"] struct Cors {
-        /// Origin whose pages may upload and download: "*" for any, or one.
+        /// Origins whose pages may upload and download: "*" for any, or one, or a list of them.
         allow_origin: AllowOrigin = AllowOrigin::any();
+        /// Whether these pages may send cookies and the like, which this server does not read, but a proxy in front may
+        /// ask for. The origins have to be named then.
+        allow_credentials: bool = false;
         /// How long a browser may remember the answer to its preflight request.
         max_age: Period = Period::hours(24);
     }

@@ -81,6 +81,11 @@ impl Loaded {
         if paths(&self.config.slots_also) != paths(&new.config.slots_also) {
             changed.push("[[slots.also]] base_path".to_owned());
         }
+        let aliases =
+            |all: &[SlotsAlso]| -> Vec<_> { all.iter().map(|also| also.download_path.clone()).collect() };
+        if aliases(&self.config.slots_also) != aliases(&new.config.slots_also) {
+            changed.push("[[slots.also]] download_path".to_owned());
+        }
         changed
     }
 }

@@ -89,6 +89,16 @@ fn bounds(config: &Config, checks: &mut Checks<'_>) {
         let wrong = format!("{} is out of range", server.threads);
         checks.fail("server", "threads", wrong, &accepted, "use 0 for one thread a core");
     }
+    if tus.creation_wait > Period::secs(60) {
+        let wrong = format!("{} is out of range", tus.creation_wait);
+        checks.fail(
+            "tus",
+            "creation_wait",
+            wrong,
+            "at most 60s",
+            "clients and proxies give up waiting before that",
+        );
+    }
     for (section, key, period) in [
         ("server", "header_timeout", server.header_timeout),
         ("store", "checkpoint_interval", store.checkpoint_interval),
@@ -156,6 +166,16 @@ fn relations(config: &Config, checks: &mut Checks<'_>) {
             checks.fail("session", key, "none at all".to_owned(), "a whole number above zero", advice);
         }
     }
+    if config.cors.allow_credentials && config.cors.allow_origin.named().is_none() {
+        let advice = "name the origins in allow_origin; browsers take no credentials together with \"*\"";
+        checks.fail(
+            "cors",
+            "allow_credentials",
+            "true beside allow_origin = \"*\"".to_owned(),
+            "false",
+            advice,
+        );
+    }
     let same_port = metrics.listen.port() == server.listen.port() && metrics.listen.port() != 0;
     let same_ip = metrics.listen.ip() == server.listen.ip()
         || metrics.listen.ip().is_unspecified()
@@ -182,6 +202,9 @@ fn slots(config: &Config, checks: &mut Checks<'_>) {
         }
         taken.push(&config.tus.base_path);
     }
+    if let Some(path) = &config.slots.download_path {
+        alias("slots", path, &mut taken, checks);
+    }
     for (at, also) in config.slots_also.iter().enumerate() {
         let section = also_name(at);
         match &also.base_path {
@@ -198,11 +221,24 @@ fn slots(config: &Config, checks: &mut Checks<'_>) {
                 taken.push(path);
             }
         }
+        if let Some(path) = &also.download_path {
+            alias(&section, path, &mut taken, checks);
+        }
         if !has_secret(also.secret.as_ref(), &also.secrets, also.secret_file.as_ref()) {
             let advice = "add secret, secrets or secret_file; one is generated for [slots] only";
             checks.fail(&section, "secret", "this table has no secret".to_owned(), "", advice);
         }
     }
+}
+
+/// Where files are read lies within no place where they are written, nor the other way round.
+fn alias<'a>(section: &str, path: &'a BasePath, taken: &mut Vec<&'a BasePath>, checks: &mut Checks<'_>) {
+    if let Some(other) = taken.iter().find(|other| other.overlaps(path)) {
+        let wrong = format!("\"{path}\" overlaps with \"{other}\"");
+        let advice = "choose paths of which none lies within another";
+        checks.fail(section, "download_path", wrong, "a path of its own", advice);
+    }
+    taken.push(path);
 }
 
 pub(super) fn has_secret(secret: Option<&Secret>, secrets: &[Secret], file: Option<&PathBuf>) -> bool {
@@ -259,6 +295,33 @@ mod tests {
         assert_eq!(check(contradiction), ["[limits] incomplete_expires"]);
         assert_eq!(check(|c| c.limits.silent_writer = Period::secs(61)), ["[limits] silent_writer"]);
         assert_eq!(check(|c| c.server.read_buffer = Size::mib(64 + 1)).len(), 2);
+    }
+
+    #[test]
+    fn credentials_of_pages_need_named_origins() {
+        assert_eq!(check(|c| c.cors.allow_credentials = true), ["[cors] allow_credentials"]);
+    }
+
+    #[test]
+    fn files_are_read_at_a_path_of_their_own() {
+        let path = |text: &str| BasePath::parse(text).unwrap();
+        assert!(check(|c| c.slots.download_path = Some(path("/download"))).is_empty());
+        for taken in ["/upload", "/upload/x", "/files"] {
+            assert_eq!(check(|c| c.slots.download_path = Some(path(taken))), ["[slots] download_path"]);
+        }
+        // The root has what belongs to no other.
+        let root = |c: &mut Config| {
+            c.slots.base_path = path("/");
+            c.slots.download_path = Some(path("/download"));
+        };
+        assert!(check(root).is_empty());
+        assert_eq!(
+            check(|c| {
+                root(c);
+                c.tus.base_path = path("/")
+            }),
+            ["[tus] base_path"]
+        );
     }
 
     #[test]

@@ -266,7 +266,7 @@ impl fmt::Display for PublicUrl {
 
 /// `text` without slashes at its end, if it is an http(s) URL of scheme, host, port and path alone. The error
 /// names the part that is wrong.
-fn http_url(text: &str) -> Result<&str, String> {
+pub(super) fn http_url(text: &str) -> Result<&str, String> {
     if text.contains(['?', '#']) {
         return Err(format!("{text:?} has a query or a fragment"));
     }
@@ -307,43 +307,6 @@ impl Setting for PublicUrl {
     }
 }
 
-/// Which web pages may read the answers: any, or those of one origin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AllowOrigin(String);
-
-impl AllowOrigin {
-    pub(super) fn any() -> Self {
-        Self("*".to_owned())
-    }
-
-    /// The value of `Access-Control-Allow-Origin`.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Setting for AllowOrigin {
-    const ACCEPTS: &'static str =
-        "\"*\", or one origin as a browser sends it, such as \"https://chat.example.org\"";
-
-    fn read(raw: &Raw) -> Result<Self, String> {
-        let text = raw.text()?;
-        if text == "*" {
-            return Ok(Self::any());
-        }
-        let path = http_url(text)?.split_once("://").map_or("", |(_, rest)| rest);
-        if path.contains('/') || text.ends_with('/') {
-            return Err(format!("{text:?} has a path, and an origin has none"));
-        }
-        Ok(Self(text.to_owned()))
-    }
-
-    fn to_toml(&self) -> Option<String> {
-        Some(quoted(&self.0))
-    }
-}
-
 /// The first part of the path of every URL that one set of secrets guards.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BasePath(String);
@@ -353,19 +316,28 @@ impl BasePath {
         Self("/upload".to_owned())
     }
 
+    #[cfg(test)]
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        Self::read(&Raw::Text(text.to_owned()))
+    }
+
     pub(super) fn files() -> Self {
         Self("/files".to_owned())
     }
 
-    /// The path: a slash first, none last.
+    /// The path: a slash first, none last; for the root the empty text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// True when one of the two paths lies within the other, so that a request could belong to both.
+    /// True when one of the two paths lies within the other, so that a request could belong to both. All lie within the
+    /// root, which has what belongs to no other.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
+        if self.0.is_empty() || other.0.is_empty() {
+            return self == other;
+        }
         let within = |inner: &str, outer: &str| {
             inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
@@ -380,16 +352,16 @@ impl fmt::Display for BasePath {
 }
 
 impl Setting for BasePath {
-    const ACCEPTS: &'static str =
-        "a path such as \"/upload\": a slash first, none last, segments of letters, digits and - . _ ~";
+    const ACCEPTS: &'static str = "\"/\", or a path such as \"/upload\": a slash first, none last, segments of letters, digits and - . _ ~";
 
     fn read(raw: &Raw) -> Result<Self, String> {
         let text = raw.text()?;
         let Some(inner) = text.strip_prefix('/') else {
             return Err(format!("{text:?} does not start with a slash"));
         };
+        // [XEP-143] the server's own pages stay where they are
         if inner.is_empty() {
-            return Err("the root is taken by the server's own pages".to_owned());
+            return Ok(Self(String::new()));
         }
         if inner.ends_with('/') {
             return Err(format!("{text:?} ends with a slash"));
@@ -404,14 +376,14 @@ impl Setting for BasePath {
                 return Err(format!("{text:?} contains {odd:?}"));
             }
         }
-        if matches!(text, "/healthz" | "/readyz") {
+        if matches!(text, "/healthz" | "/readyz" | "/session" | "/session/refresh") {
             return Err(format!("{text:?} is a page of the server itself"));
         }
         Ok(Self(text.to_owned()))
     }
 
     fn to_toml(&self) -> Option<String> {
-        Some(quoted(&self.0))
+        Some(quoted(if self.0.is_empty() { "/" } else { &self.0 }))
     }
 }
 

@@ -17,11 +17,13 @@ pub enum Algorithm {
     Md5,
     /// Castagnoli, four bytes, most significant first.
     Crc32c,
+    /// Of ISO 3309, as zip and gzip have it; four bytes, most significant first.
+    Crc32,
 }
 
 impl Algorithm {
     /// All of them, the one that tus asks for first.
-    pub const ALL: [Self; 5] = [Self::Sha1, Self::Sha256, Self::Sha512, Self::Md5, Self::Crc32c];
+    pub const ALL: [Self; 6] = [Self::Sha1, Self::Sha256, Self::Sha512, Self::Md5, Self::Crc32c, Self::Crc32];
 
     /// The name.
     #[must_use]
@@ -32,6 +34,7 @@ impl Algorithm {
             Self::Sha512 => "sha512",
             Self::Md5 => "md5",
             Self::Crc32c => "crc32c",
+            Self::Crc32 => "crc32",
         }
     }
 
@@ -49,7 +52,7 @@ impl Algorithm {
             Self::Sha256 => 32,
             Self::Sha512 => 64,
             Self::Md5 => 16,
-            Self::Crc32c => 4,
+            Self::Crc32c | Self::Crc32 => 4,
         }
     }
 }
@@ -59,7 +62,7 @@ impl Algorithm {
 pub struct Claim {
     /// How.
     pub algorithm: Algorithm,
-    /// To what; as long as [`Algorithm::size`].
+    /// To what. One that is not as long as [`Algorithm::size`] matches nothing.
     pub value: Vec<u8>,
 }
 
@@ -88,6 +91,8 @@ pub enum Running {
     Md5(Md5),
     /// See [`Algorithm`].
     Crc32c(u32),
+    /// See [`Algorithm`].
+    Crc32(crc32fast::Hasher),
 }
 
 impl Running {
@@ -100,6 +105,7 @@ impl Running {
             Algorithm::Sha512 => Self::Sha512(Sha512::new()),
             Algorithm::Md5 => Self::Md5(Md5::new()),
             Algorithm::Crc32c => Self::Crc32c(0),
+            Algorithm::Crc32 => Self::Crc32(crc32fast::Hasher::new()),
         }
     }
 
@@ -111,6 +117,7 @@ impl Running {
             Self::Sha512(state) => state.update(data),
             Self::Md5(state) => state.update(data),
             Self::Crc32c(state) => *state = crc32c::crc32c_append(*state, data),
+            Self::Crc32(state) => state.update(data),
         }
     }
 
@@ -123,6 +130,7 @@ impl Running {
             Self::Sha512(state) => state.finalize().to_vec(),
             Self::Md5(state) => state.finalize().to_vec(),
             Self::Crc32c(state) => state.to_be_bytes().to_vec(),
+            Self::Crc32(state) => state.finalize().to_be_bytes().to_vec(),
         }
     }
 }
@@ -147,6 +155,7 @@ mod tests {
             ),
             (Algorithm::Md5, "25f9e794323b453885f5181f1b624d0b"),
             (Algorithm::Crc32c, "e3069283"),
+            (Algorithm::Crc32, "cbf43926"),
         ] {
             let mut running = Running::new(algorithm);
             running.update(b"1234");

@@ -11,6 +11,24 @@ use crate::{
     upload::Upload,
 };
 
+/// [XEP-133] 415 to a body in a content coding: it would be kept as it is and served without saying so.
+#[must_use]
+pub fn coded(call: &Call<'_>, dialect: &'static str) -> Option<Reply> {
+    let is_identity = |coding: &[u8]| {
+        let coding = coding.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    };
+    let mut fields = call.headers.get_all(header::CONTENT_ENCODING).iter();
+    if fields.all(|field| field.as_bytes().split(|byte| *byte == b',').all(is_identity)) {
+        return None;
+    }
+    call.house.metrics.refused(dialect, "content-coding");
+    let detail = "an upload takes no Content-Encoding: send the bytes as they are to be served";
+    let reply = Reply::problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-coding", detail);
+    // RFC 9110 section 12.5.3
+    Some(reply.with(header::ACCEPT_ENCODING, "identity"))
+}
+
 /// Our fault: logged and counted here, once, and told without its inner text.
 #[must_use]
 pub fn fault(call: &Call<'_>, fault: &Fault) -> Reply {

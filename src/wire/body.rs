@@ -28,8 +28,6 @@ pub enum Announced {
     Bytes(u64),
     /// Chunked (HTTP/1), or until the end of the stream (HTTP/2).
     Unknown,
-    /// Neither; HTTP/1 then has no body at all.
-    Nothing,
 }
 
 /// Read the announcement. `None` for a Content-Length that is no number.
@@ -47,7 +45,8 @@ pub fn announced(headers: &HeaderMap, version: Version, body: &ReqBody) -> Optio
                 .flatten()
                 .map(Announced::Bytes)
         }
-        None if version < Version::HTTP_2 => Some(Announced::Nothing),
+        // [XEP-130] RFC 9112 section 6.3: with neither length nor chunks the body is empty
+        None if version < Version::HTTP_2 => Some(Announced::Bytes(0)),
         None if body.is_end_stream() => Some(Announced::Bytes(0)),
         None => Some(Announced::Unknown),
     }
@@ -127,6 +126,26 @@ fn is_malformed(error: &io::Error) -> bool {
         cause = this.source();
     }
     false
+}
+
+/// Whether a body ends without a byte. One that does not come within the time for which an unwanted body is read on counts
+/// as not empty.
+pub async fn is_empty(body: &mut ReqBody) -> bool {
+    if body.is_end_stream() {
+        return true;
+    }
+    let ends = async {
+        while let Some(frame) = body.frame().await {
+            match frame.map(|frame| frame.into_data()) {
+                // Trailers.
+                Ok(Err(_)) => {}
+                Ok(Ok(data)) if data.is_empty() => {}
+                Ok(Ok(_)) | Err(_) => return false,
+            }
+        }
+        true
+    };
+    timeout(LINGER_GAP, ends).await.unwrap_or(false)
 }
 
 /// A body that no one will read: see [`RequestSource`] for what happens to it.

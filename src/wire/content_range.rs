@@ -5,9 +5,11 @@ use http::{StatusCode, header};
 
 use super::{
     Call,
-    answer::{created, fault, refused},
-    body::{Announced, RequestSource, announced},
+    answer::{coded, created, fault, refused},
+    body::{Announced, RequestSource, announced, is_empty},
+    conditions::{self, Target},
     credentials::{about, denied, granted, may_begin, would_be_granted},
+    empty::complete,
     reply::{Reply, UPLOAD_COMPLETE, UPLOAD_OFFSET},
 };
 use crate::{
@@ -17,6 +19,7 @@ use crate::{
 };
 
 const DIALECT: &str = "content-range";
+const QUERY_HAS_NO_BODY: &str = "a status query has no body";
 
 /// A Content-Range of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,9 @@ fn number(text: &str) -> Option<u64> {
 
 /// A PUT with a Content-Range.
 pub async fn put(call: Call<'_>) -> Reply {
+    if let Some(reply) = coded(&call, DIALECT) {
+        return reply;
+    }
     let mut given = call.headers.get_all(header::CONTENT_RANGE).iter();
     let parsed = match (given.next(), given.next()) {
         (Some(one), None) => one.to_str().ok().and_then(ContentRange::parse),
@@ -121,13 +127,23 @@ async fn append(mut call: Call<'_>, first: u64, last: u64, total: Option<u64>) -
         Some(Announced::Bytes(bytes)) => {
             return malformed(&format!("Content-Length is {bytes}, Content-Range holds {size} bytes"));
         }
-        Some(Announced::Nothing) => return answer(&call, Err(Refusal::LengthRequired.into())),
         None => return malformed("Content-Length is not a number"),
     }
-    let grant = match grant(&call, total).await {
-        Ok((grant, _)) => grant,
+    let (grant, known) = match grant(&call, total).await {
+        Ok(granted) => granted,
         Err(reply) => return reply,
     };
+    // [CRG-62] what would be refused anyway is refused for that
+    let target = match &known {
+        None | Some(Upload { phase: Phase::Receiving, .. }) => Some(Target::Absent),
+        Some(file) if file.phase == Phase::Complete && Some(file.offset.0) == last.checked_add(1) => {
+            Some(Target::Complete(file))
+        }
+        Some(_) => None,
+    };
+    if target.is_some_and(|target| !conditions::hold(&call.headers, target)) {
+        return conditions::failed(&call, DIALECT);
+    }
     let order = Order {
         name: call.name.clone(),
         write: Write {
@@ -146,17 +162,25 @@ async fn append(mut call: Call<'_>, first: u64, last: u64, total: Option<u64>) -
     answer(&call, outcome)
 }
 
-async fn query(call: Call<'_>, total: Option<u64>) -> Reply {
+async fn query(mut call: Call<'_>, total: Option<u64>) -> Reply {
     match announced(&call.headers, call.version, &call.body) {
-        Some(Announced::Bytes(0) | Announced::Nothing) => {}
-        Some(_) => return malformed("a status query has no body"),
+        Some(Announced::Bytes(0) | Announced::Unknown) => {}
+        Some(Announced::Bytes(_)) => return malformed(QUERY_HAS_NO_BODY),
         None => return malformed("Content-Length is not a number"),
     }
     let grant = match grant(&call, total).await {
         Ok((grant, _)) => grant,
         Err(reply) => return reply,
     };
+    // [CRG-61] some clients send an empty body in chunks
+    if !is_empty(&mut call.body).await {
+        return malformed(QUERY_HAS_NO_BODY);
+    }
     let upload = match call.house.engine.state(&call.name, true).await {
+        // [CRG-60] no range holds no bytes: of an empty file this is the request that makes it
+        Ok(None) if may_begin(&call) && total.or(grant.size) == Some(0) => {
+            return answer(&call, complete(&call, &grant, Offset::ZERO, DIALECT).await);
+        }
         // The slot is good and nothing of it has arrived.
         Ok(None) if may_begin(&call) => return resume_at(Offset::ZERO),
         Ok(None) => return answer(&call, Err(Refusal::Unknown.into())),
@@ -174,23 +198,7 @@ async fn query(call: Call<'_>, total: Option<u64>) -> Reply {
         Phase::Complete => created(&call, &Outcome { upload, is_complete: true }),
         // Every byte is there, but the request that brought the last one was at fault: this one ends it.
         Phase::Receiving if upload.length == Some(upload.offset.0) => {
-            let write = Write {
-                start: Start::At(upload.offset),
-                body: Some(0),
-                length: upload.length,
-                may_create: false,
-            };
-            let about = about(&call, &grant);
-            let order = Order {
-                name: call.name.clone(),
-                write,
-                about,
-                kind: Kind::Single,
-                check: Check::None,
-                dialect: DIALECT,
-            };
-            let outcome = call.house.engine.write(order, Box::pin(futures_util::stream::empty())).await;
-            answer(&call, outcome)
+            answer(&call, complete(&call, &grant, upload.offset, DIALECT).await)
         }
         Phase::Receiving => resume_at(upload.offset),
     }

@@ -37,7 +37,7 @@ const NOT_ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
 /// What a stored file is served as: its type, and whether a browser may show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
-    /// The stored type as it was given, or `application/octet-stream` when that is no media type.
+    /// The stored type as it was given where a browser may show it, else `application/octet-stream`.
     pub content_type: HeaderValue,
     /// `inline` or `attachment` with the name as of RFC 6266.
     pub content_disposition: HeaderValue,
@@ -50,8 +50,8 @@ pub fn label(stored_type: Option<&str>, filename: &str) -> Label {
         stored_type.map(str::trim).and_then(|text| Some((HeaderValue::from_str(text).ok()?, parse(text)?)));
     let (content_type, disposition) = match stored {
         Some((value, parsed)) if may_be_shown(&parsed) => (value, "inline"),
-        Some((value, _)) => (value, "attachment"),
-        None => (HeaderValue::from_static("application/octet-stream"), "attachment"),
+        // [XEP-135] whatever a browser or its plug-ins know to run, they do not learn from us
+        Some(_) | None => (HeaderValue::from_static("application/octet-stream"), "attachment"),
     };
     Label { content_type, content_disposition: disposition_value(disposition, &safe_name(filename)) }
 }
@@ -71,9 +71,19 @@ fn parse(text: &str) -> Option<Mime> {
 /// Types that no browser runs script in. Any type ending in `+xml` is rendered as XML, script and all.
 fn may_be_shown(parsed: &Mime) -> bool {
     let essence = parsed.essence_str().to_ascii_lowercase();
-    let pictures_and_text =
-        ["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "text/plain"]
-            .contains(&essence.as_str());
+    let pictures_and_text = [
+        "image/png",
+        "image/jpeg",
+        "image/gif",
+        "image/webp",
+        "image/avif",
+        "image/heic",
+        "image/heif",
+        "image/bmp",
+        "image/jxl",
+        "text/plain",
+    ]
+    .contains(&essence.as_str());
     let sound_and_film = essence.starts_with("audio/") || essence.starts_with("video/");
     pictures_and_text || (sound_and_film && !essence.ends_with("+xml"))
 }
@@ -194,7 +204,7 @@ mod tests {
             "text/vcard",
             "image/svg+xml",
             "image/SVG+XML",
-            "image/bmp",
+            "image/tiff",
             "image/png+xml",
             "image/png+x",
             "text/plain+html",
@@ -208,7 +218,7 @@ mod tests {
             "multipart/x-mixed-replace; boundary=b",
             "message/rfc822",
         ] {
-            assert_eq!(shown(saved_type), (saved_type.to_owned(), false));
+            assert_eq!(shown(saved_type), ("application/octet-stream".to_owned(), false), "{saved_type}");
         }
     }
 

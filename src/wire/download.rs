@@ -9,6 +9,7 @@ use http::{HeaderName, Method, StatusCode, header};
 use super::{
     Call,
     answer::{etag, fault},
+    conditions,
     credentials::{denied, granted_to_ask, may_begin, may_read},
     download_plan::{Body, Servable, plan},
     removal::{NotRemoved, remove},
@@ -38,6 +39,7 @@ pub async fn get(call: Call<'_>) -> Reply {
 pub async fn delete(call: Call<'_>) -> Reply {
     match remove(&call).await {
         Ok(()) => Reply::new(StatusCode::NO_CONTENT),
+        Err(NotRemoved::Precondition) => conditions::failed(&call, DIALECT),
         Err(NotRemoved::Denied(why)) => denied(&call, why, DIALECT).await,
         Err(NotRemoved::Failed(error)) => answer(&call, error),
     }

@@ -25,7 +25,7 @@ use super::disposition::{Label, label};
 use preconditions::Verdict;
 use ranges::Selection;
 
-mod preconditions;
+pub(super) mod preconditions;
 mod ranges;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use salvo::{
     Depot, FlowCtrl, Handler, Request, Response, Service, async_trait, catcher::Catcher, routing::Router,
 };
@@ -26,9 +26,10 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The service of the public listener.
 #[must_use]
 pub fn service(house: Arc<House>) -> Service {
+    let unhandled = Unhandled { house: Arc::clone(&house) };
     let front = Front { house };
     Service::new(Router::new().push(Router::with_path("{**rest}").goal(front)))
-        .catcher(Catcher::new(Unhandled))
+        .catcher(Catcher::new(unhandled))
 }
 
 struct Front {
@@ -41,9 +42,10 @@ impl Handler for Front {
         let began = Instant::now();
         let request_id = request_id(req);
         let (method, version) = (req.method().clone(), req.version());
+        let origin = req.headers().get(header::ORIGIN).cloned();
         let span = tracing::info_span!("request", id = %request_id, method = %method, upload = tracing::field::Empty);
         let (route, mut reply) = self.answer(req, &request_id).instrument(span.clone()).await;
-        self.house.cors.mark(&mut reply.headers);
+        self.house.cors.mark(origin.as_ref(), &mut reply.headers);
         reply = reply.with(X_REQUEST_ID, &request_id);
         self.house.metrics.request(method.as_str(), route, reply.status.as_u16());
         span.in_scope(|| {
@@ -61,7 +63,7 @@ impl Front {
         let house = &*self.house;
         let arrived = house.clock.now();
         if req.method() == Method::OPTIONS {
-            return ("options", options(house));
+            return ("options", options(house, req.headers()));
         }
         // [XEP-84] HTTP/1.1 names its host exactly once
         if req.version() == Version::HTTP_11 && req.headers().get_all(header::HOST).iter().count() != 1 {
@@ -70,6 +72,13 @@ impl Front {
         }
         let raw = req.uri().path();
         match raw {
+            // [XEP-143] with a base path of `/` nobody takes this for an upload
+            "/healthz" | "/readyz" if !matches!(*req.method(), Method::GET | Method::HEAD) => {
+                let detail = "this path is a page of the server; it takes GET and HEAD";
+                let reply = Reply::problem(StatusCode::METHOD_NOT_ALLOWED, "method", detail);
+                body::unwanted(req.take_body(), req.headers(), req.version());
+                return ("health", reply.with(header::ALLOW, "GET, HEAD, OPTIONS"));
+            }
             "/healthz" => return ("health", Reply::new(StatusCode::OK).no_store()),
             "/readyz" => return ("health", ready(house).await),
             _ => {}
@@ -96,6 +105,9 @@ impl Front {
                 Reply::problem(StatusCode::BAD_REQUEST, "malformed", "the path is not UTF-8 text"),
             );
         };
+        let behind_alias = house.behind_alias(&decoded);
+        let is_alias = behind_alias.is_some();
+        let decoded = behind_alias.unwrap_or(decoded);
         let Some((realm, rest)) = house.realm_of(&decoded) else {
             body::unwanted(req.take_body(), req.headers(), req.version());
             return (
@@ -103,16 +115,9 @@ impl Front {
                 Reply::problem(StatusCode::NOT_FOUND, "unknown", "nothing is served at this path"),
             );
         };
-        // [TUS-12] the override counts, the actual method does not
-        let method = match req
-            .headers()
-            .get("x-http-method-override")
-            .map(|value| Method::from_bytes(value.as_bytes()))
-        {
-            None => req.method().clone(),
-            Some(Ok(method)) => method,
-            Some(Err(_)) => {
-                let detail = "X-HTTP-Method-Override is not a method";
+        let method = match method_of(req) {
+            Ok(method) => method,
+            Err(detail) => {
                 body::unwanted(req.take_body(), req.headers(), req.version());
                 return ("none", Reply::problem(StatusCode::BAD_REQUEST, "malformed", detail));
             }
@@ -135,21 +140,46 @@ impl Front {
             headers: std::mem::take(req.headers_mut()),
             body: req.take_body(),
         };
-        let (route, reply) = dispatch(call).await;
+        let (route, reply) = if is_alias { read_only(call).await } else { dispatch(call).await };
         (route, visit.sign(house, (place, arrived), route == "xep0363", reply).await)
     }
 }
 
 /// OPTIONS, preflight or not. The tus headers too: every URL speaks tus, and its clients look here for what we can do.
-fn options(house: &House) -> Reply {
-    tus::headers::announce(house.cors.options(), house.max_size)
+fn options(house: &House, request: &HeaderMap) -> Reply {
+    tus::headers::announce(house.cors.options(request), house.max_size)
+}
+
+/// The method that a request asks for. [TUS-12] Of a POST the override counts, and the actual method does not.
+fn method_of(req: &Request) -> Result<Method, &'static str> {
+    let Some(value) = req.headers().get("x-http-method-override") else { return Ok(req.method().clone()) };
+    let named = Method::from_bytes(value.as_bytes()).map_err(|_| "X-HTTP-Method-Override is not a method")?;
+    // [TUS-126] a GET that writes would pass whoever filters, keeps or repeats requests by their method
+    if *req.method() != Method::POST && named != *req.method() {
+        return Err("X-HTTP-Method-Override counts on POST alone");
+    }
+    Ok(named)
+}
+
+/// [XEP-142] what is complete, below the alias of a base path
+async fn read_only(call: Call<'_>) -> (&'static str, Reply) {
+    match call.method.as_str() {
+        "OPTIONS" => ("options", options(call.house, &call.headers)),
+        "GET" | "HEAD" => ("download", Box::pin(download::get(call)).await),
+        _ => {
+            let detail =
+                "below this path files are read; they are written below the base path of their slots";
+            let reply = Reply::problem(StatusCode::METHOD_NOT_ALLOWED, "method", detail);
+            ("none", reply.with(header::ALLOW, "GET, HEAD, OPTIONS"))
+        }
+    }
 }
 
 /// The method and the headers choose the dialect.
 async fn dispatch(call: Call<'_>) -> (&'static str, Reply) {
     let speaks_tus = call.headers.contains_key(tus::headers::TUS_RESUMABLE);
     match call.method.as_str() {
-        "OPTIONS" => ("options", options(call.house)),
+        "OPTIONS" => ("options", options(call.house, &call.headers)),
         "POST" | "PATCH" => ("tus", Box::pin(tus::handle(call)).await),
         "HEAD" | "DELETE" if speaks_tus => ("tus", Box::pin(tus::handle(call)).await),
         _ if call.path.is_empty() => {
@@ -200,14 +230,18 @@ fn request_id(req: &Request) -> String {
 }
 
 /// Salvo's own refusals, before a request reaches [`Front`]: a problem document instead of its HTML page.
-struct Unhandled;
+struct Unhandled {
+    house: Arc<House>,
+}
 
 #[async_trait]
 impl Handler for Unhandled {
-    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+    async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         let status = res.status_code.unwrap_or(StatusCode::NOT_FOUND);
         if !res.headers().contains_key(header::CONTENT_TYPE) {
-            Reply::problem(status, "http", "the request could not be handled").write(res);
+            let mut reply = Reply::problem(status, "http", "the request could not be handled");
+            self.house.cors.mark(req.headers().get(header::ORIGIN), &mut reply.headers);
+            reply.write(res);
         }
         res.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         ctrl.skip_rest();

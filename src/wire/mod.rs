@@ -14,13 +14,16 @@
 pub mod answer;
 pub mod audit;
 pub mod body;
+pub mod conditions;
 pub mod content_range;
 pub mod cors;
+pub mod creation_rate;
 pub mod credentials;
 mod denial;
 pub mod disposition;
 pub mod download;
 pub mod download_plan;
+pub mod empty;
 pub mod front;
 pub mod path;
 pub mod peer;
@@ -51,8 +54,10 @@ use visit::Visit;
 /// A base path, and what opens the uploads below it.
 #[derive(Debug)]
 pub struct Realm {
-    /// Without a slash at the end, e.g. `/upload`.
+    /// Without a slash at the end, e.g. `/upload`; empty for the root.
     pub base_path: String,
+    /// Where its complete uploads can be read too: some XMPP servers hand out other URLs for GET than for PUT.
+    pub download_path: Option<String>,
     /// The secrets.
     pub keys: Keys,
     /// Who comes in.
@@ -124,7 +129,7 @@ pub struct House {
     /// Whose forwarding headers are believed.
     pub proxies: peer::Proxies,
     /// How often an address may create uploads without a grant.
-    pub creations: peer::Limiter,
+    pub creations: creation_rate::CreationRate,
     /// The largest upload in bytes.
     pub max_size: u64,
     /// Sessions; `None` when they are switched off.
@@ -153,6 +158,21 @@ impl House {
     pub fn realm_of<'p>(&self, path: &'p str) -> Option<(&Realm, &'p str)> {
         let within = self.realms.iter().filter_map(|realm| Some((realm, realm.within(path)?)));
         within.max_by_key(|(realm, _)| realm.base_path.len())
+    }
+
+    /// [XEP-142] The path below its base path of an upload that is named below the alias of one; `None` where the path is
+    /// below no alias, or further below a base path.
+    #[must_use]
+    pub fn behind_alias(&self, path: &str) -> Option<String> {
+        let below = self.realms.iter().filter_map(|realm| {
+            let alias = realm.download_path.as_deref()?;
+            Some((alias.len(), realm, path::below(alias, path)?))
+        });
+        let (length, realm, rest) = below.max_by_key(|(length, _, _)| *length)?;
+        match self.realm_of(path) {
+            Some((nearer, _)) if nearer.base_path.len() > length => None,
+            Some(_) | None => Some(format!("{}/{rest}", realm.base_path)),
+        }
     }
 
     /// Where a request comes from, as far as it shows.

@@ -4,25 +4,28 @@ use http::StatusCode;
 
 use super::{
     Call,
-    answer::{created, fault, refused},
+    answer::{coded, created, fault, refused},
     body::{Announced, RequestSource, announced},
-    credentials::{about, denied, granted, may_begin},
+    conditions::{self, Target},
+    credentials::{NotGranted, about, denied, granted, may_begin, would_be_granted},
     reply::{Reply, UPLOAD_LENGTH},
 };
 use crate::{
+    auth::Denied,
     engine::{Error, Order, Outcome, Refusal, Start, Write, digest::Check},
-    upload::{Kind, Upload},
+    upload::{Kind, Phase, Upload},
 };
 
 const DIALECT: &str = "xep0363";
 
 /// Take a whole file.
 pub async fn put(mut call: Call<'_>) -> Reply {
+    if let Some(reply) = coded(&call, DIALECT) {
+        return reply;
+    }
     let body = match announced(&call.headers, call.version, &call.body) {
         Some(Announced::Bytes(bytes)) => Some(bytes),
         Some(Announced::Unknown) => None,
-        // [XEP-0363 7] a PUT of unknown length cannot be held against its slot
-        Some(Announced::Nothing) => return answer(&call, Err(Refusal::LengthRequired.into())),
         None => {
             return Reply::problem(StatusCode::BAD_REQUEST, "malformed", "Content-Length is not a number");
         }
@@ -40,10 +43,29 @@ pub async fn put(mut call: Call<'_>) -> Reply {
         Ok(known) => known,
         Err(error) => return answer(&call, Err(error)),
     };
-    let grant = match granted(&call, claimed, known.as_ref()).await {
-        Ok(grant) => grant,
+    let (grant, claimed) = match granted(&call, claimed, known.as_ref()).await {
+        Ok(grant) => (grant, claimed),
+        // [XEP-131] in chunks, and of unknown length: the credential may sign that there is nothing
+        Err(NotGranted::Denied(Denied::LengthRequired))
+            if would_be_granted(&call, Some(0), known.as_ref()).await =>
+        {
+            match granted(&call, Some(0), known.as_ref()).await {
+                Ok(grant) => (grant, Some(0)),
+                Err(why) => return denied(&call, why, DIALECT).await,
+            }
+        }
         Err(why) => return denied(&call, why, DIALECT).await,
     };
+    // [XEP-134] what is complete or gone is refused for that
+    if conditions::are_set(&call.headers) && !conditions::hold(&call.headers, Target::Absent) {
+        let is_over = match call.house.engine.find(&call.name).await {
+            Ok(known) => known.is_some_and(|upload| upload.phase != Phase::Receiving),
+            Err(error) => return answer(&call, Err(error)),
+        };
+        if !is_over {
+            return conditions::failed(&call, DIALECT);
+        }
+    }
     let order = Order {
         name: call.name.clone(),
         write: Write {

@@ -48,22 +48,28 @@ fn a_public_url_is_http_without_query_and_loses_its_last_slash() {
 }
 
 #[test]
-fn an_origin_is_any_or_one_without_a_path() {
-    assert_eq!(read::<AllowOrigin>("*").unwrap().as_str(), "*");
-    assert!(read::<AllowOrigin>("https://chat.example.org").is_ok());
-    for text in ["", "https://chat.example.org/", "https://chat.example.org/x", "chat.example.org", "null"] {
-        assert!(read::<AllowOrigin>(text).is_err(), "{text:?}");
-    }
-}
-
-#[test]
 fn a_base_path_is_plain_and_not_a_page_of_the_server() {
     for text in ["/upload", "/a/b", "/~x/up-load_1.0"] {
         assert_eq!(read::<BasePath>(text).unwrap().as_str(), text);
     }
+    let root = read::<BasePath>("/").unwrap();
+    assert_eq!((root.as_str(), root.to_toml().unwrap()), ("", "\"/\"".to_owned()));
     for text in [
-        "", "upload", "/", "/upload/", "//upload", "/a//b", "/a/../b", "/.", "/a b", "/a?b", "/a%2Fb", "/ä",
-        "/healthz", "/readyz",
+        "",
+        "upload",
+        "/upload/",
+        "//upload",
+        "/a//b",
+        "/a/../b",
+        "/.",
+        "/a b",
+        "/a?b",
+        "/a%2Fb",
+        "/ä",
+        "/healthz",
+        "/readyz",
+        "/session",
+        "/session/refresh",
     ] {
         assert!(read::<BasePath>(text).is_err(), "{text:?}");
     }
@@ -77,6 +83,8 @@ fn base_paths_overlap_at_segments_only() {
     assert!(path("/upload/x").overlaps(&path("/upload")));
     assert!(!path("/upload").overlaps(&path("/uploads")));
     assert!(!path("/a/x").overlaps(&path("/a/y")));
+    assert!(path("/").overlaps(&path("/")));
+    assert!(!path("/").overlaps(&path("/a")) && !path("/a").overlaps(&path("/")));
 }
 
 #[test]

@@ -52,13 +52,18 @@ pub(super) fn if_range_holds(request: &HeaderMap, file: &Servable) -> bool {
 
 /// RFC 9110 section 8.8.3.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Comparison {
+pub(in crate::wire) enum Comparison {
     Strong,
     Weak,
 }
 
 /// Whether the field is `*`, or one of its tags is the file's. A list that breaks off counts up to the break.
-fn names_the_file(request: &HeaderMap, field: HeaderName, etag: &str, comparison: Comparison) -> bool {
+pub(in crate::wire) fn names_the_file(
+    request: &HeaderMap,
+    field: HeaderName,
+    etag: &str,
+    comparison: Comparison,
+) -> bool {
     request.get_all(field).iter().filter_map(|value| value.to_str().ok()).any(|list| {
         list.trim() == "*"
             || EntityTags(list).any(|(weak, tag)| tag == etag && (comparison == Comparison::Weak || !weak))
@@ -88,7 +93,7 @@ impl<'a> Iterator for EntityTags<'a> {
 
 /// Seconds since the Unix epoch. A repeated field or one that is no HTTP-date is ignored, as RFC 9110 sections 13.1.3 and
 /// 13.1.4 ask.
-fn date(request: &HeaderMap, field: HeaderName) -> Option<u64> {
+pub(in crate::wire) fn date(request: &HeaderMap, field: HeaderName) -> Option<u64> {
     let mut values = request.get_all(field).iter();
     let value = values.next()?;
     if values.next().is_some() {

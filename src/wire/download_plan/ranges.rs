@@ -24,8 +24,9 @@ pub(super) fn select(request: &HeaderMap, length: u64) -> Selection {
     // Range is no list: two of them are malformed
     let (Some(value), None) = (values.next(), values.next()) else { return Selection::Whole };
     let Some(specs) = value.to_str().ok().and_then(parse) else { return Selection::Whole };
-    // RFC 9110 section 14.1.2: a suffix of an empty file is satisfiable, and is all of it
-    if length == 0 && specs.iter().any(|spec| matches!(spec, Spec::Suffix(1..))) {
+    // RFC 9110 section 14.1.2: a suffix of an empty file is satisfiable, and is all of it. [XEP-132] `bytes=0-`
+    // asks for all of it too, and RFC 9110 section 14.2 lets us ignore the field.
+    if length == 0 && specs.iter().any(|spec| matches!(spec, Spec::Suffix(1..) | Spec::From(0))) {
         return Selection::Whole;
     }
     let asked: Vec<_> = specs.iter().filter_map(|spec| spec.within(length)).collect();

@@ -6,7 +6,10 @@ use http::{StatusCode, header};
 
 use super::{
     DIALECT, answer, check, expires,
-    headers::{self, Concat, UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_METADATA},
+    headers::{
+        self, BadMetadata, Concat, LONGEST_METADATA, MOST_PAIRS, UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH,
+        UPLOAD_METADATA,
+    },
     length_header, malformed,
 };
 use crate::{
@@ -24,26 +27,35 @@ use crate::{
     },
 };
 
-/// What a POST asks for, read from its head.
-struct Wanted {
+/// The length of the upload and of the body, as far as a POST tells them: what its credential is held against.
+struct Lengths {
     length: Option<u64>,
     body: Option<u64>,
+}
+
+/// What else a POST asks for, read from its head.
+struct Wanted {
     check: Check,
     about: About,
     kind: Kind,
 }
 
 pub(super) async fn post(mut call: Call<'_>) -> Reply {
-    let wanted = match wanted(&call) {
-        Ok(wanted) => wanted,
+    let lengths = match lengths(&call) {
+        Ok(lengths) => lengths,
         Err(reply) => return reply,
     };
-    let grant = match permitted(&call, wanted.length.or(wanted.body)).await {
+    // [TUS-122] credential and rate first: whoever may not create costs no more than they do
+    let grant = match permitted(&call, lengths.length.or(lengths.body)).await {
         Ok(grant) => grant,
         Err(reply) => return reply,
     };
+    let wanted = match wanted(&call, &lengths) {
+        Ok(wanted) => wanted,
+        Err(reply) => return reply,
+    };
     let name = Name(format!("{}/{}", call.realm.base_path, id::random_hex_128()));
-    let Wanted { length, body, check, about, kind } = wanted;
+    let (Lengths { length, body }, Wanted { check, about, kind }) = (lengths, wanted);
     let about = About { owner: grant.subject.clone(), ..about };
     // [TUS-34] more than we take, or than the grant allows
     let limit = grant.max_size.map_or(call.house.max_size, |max| max.min(call.house.max_size));
@@ -125,7 +137,7 @@ async fn permitted(call: &Call<'_>, length: Option<u64>) -> Result<Grant, Reply>
     match call.realm.door {
         Door::Files { create: Create::Open, .. } if !presents_grant(call) => {
             // [TUS-94] open creation is limited by address
-            call.house.creations.count(call.place.address).map_err(|wait| {
+            call.house.creations.turn(call.place.address).await.map_err(|wait| {
                 call.house.metrics.refused(DIALECT, "rate");
                 let detail = "too many uploads were created from this address; try again later";
                 let seconds = wait.as_secs().saturating_add(1);
@@ -141,8 +153,16 @@ async fn permitted(call: &Call<'_>, length: Option<u64>) -> Result<Grant, Reply>
     }
 }
 
-fn wanted(call: &Call<'_>) -> Result<Wanted, Reply> {
+fn lengths(call: &Call<'_>) -> Result<Lengths, Reply> {
     let length = length_header(call, UPLOAD_LENGTH, "Upload-Length")?;
+    match announced(&call.headers, call.version, &call.body) {
+        Some(Announced::Bytes(bytes)) => Ok(Lengths { length, body: Some(bytes) }),
+        Some(Announced::Unknown) => Ok(Lengths { length, body: None }),
+        None => Err(malformed("Content-Length is not a number")),
+    }
+}
+
+fn wanted(call: &Call<'_>, lengths: &Lengths) -> Result<Wanted, Reply> {
     let deferred = match call.header(UPLOAD_DEFER_LENGTH) {
         None if call.headers.contains_key(UPLOAD_DEFER_LENGTH) => return Err(bad_defer()),
         None => false,
@@ -168,7 +188,7 @@ fn wanted(call: &Call<'_>) -> Result<Wanted, Reply> {
             (Kind::Final(names), Some(raw))
         }
     };
-    match (&kind, length, deferred) {
+    match (&kind, lengths.length, deferred) {
         // [TUS-82] the length of a final upload follows from its parts
         (Kind::Final(_), None, false) => {}
         (Kind::Final(_), _, _) => {
@@ -180,13 +200,7 @@ fn wanted(call: &Call<'_>) -> Result<Wanted, Reply> {
             return Err(malformed("exactly one of Upload-Length and Upload-Defer-Length: 1 is needed"));
         }
     }
-    let body = match announced(&call.headers, call.version, &call.body) {
-        Some(Announced::Bytes(bytes)) => Some(bytes),
-        Some(Announced::Unknown) => None,
-        Some(Announced::Nothing) => Some(0),
-        None => return Err(malformed("Content-Length is not a number")),
-    };
-    if body != Some(0) {
+    if lengths.body != Some(0) {
         if matches!(kind, Kind::Final(_)) {
             return Err(malformed("a final upload has no body"));
         }
@@ -197,7 +211,7 @@ fn wanted(call: &Call<'_>) -> Result<Wanted, Reply> {
             return Err(Reply::problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", detail));
         }
     }
-    Ok(Wanted { length, body, check: check(call)?, about: about(call, concat)?, kind })
+    Ok(Wanted { check: check(call)?, about: about(call, concat)?, kind })
 }
 
 fn bad_defer() -> Reply {
@@ -215,14 +229,21 @@ fn about(call: &Call<'_>, concat: Option<String>) -> Result<About, Reply> {
     if raw.trim().is_empty() {
         return Ok(About { concat, ..About::default() });
     }
-    let pairs = headers::metadata(raw).ok_or_else(|| malformed(rule))?;
+    let pairs = headers::metadata(raw).map_err(|why| match why {
+        BadMetadata::Malformed => malformed(rule),
+        BadMetadata::TooMuch => {
+            let detail =
+                format!("Upload-Metadata takes at most {LONGEST_METADATA} bytes and {MOST_PAIRS} pairs");
+            Reply::problem(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "metadata-too-large", &detail)
+        }
+    })?;
     let text = |keys: &[&str]| {
         let found = keys.iter().find_map(|key| pairs.iter().find(|(known, _)| known == key));
         found.and_then(|(_, value)| String::from_utf8(value.clone()).ok()).filter(|text| !text.is_empty())
     };
     Ok(About {
         filename: text(&["filename", "name"]),
-        content_type: text(&["filetype", "type", "contentType", "content-type"]),
+        content_type: text(&["filetype", "type", "contentType", "content-type", "mime_type"]),
         metadata: Some(raw.to_owned()),
         concat,
         ..About::default()

@@ -1,5 +1,7 @@
 //! The headers of tus 1.0.0: their names, and the values that clients may send in them.
 
+use std::collections::HashSet;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName};
 
@@ -65,13 +67,13 @@ pub fn number(text: &str) -> Option<u64> {
 /// Why a checksum header is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadChecksum {
-    /// Not an algorithm, a space and base64 of the right length.
+    /// Not an algorithm, a space and base64.
     Malformed,
     /// We cannot compute it.
     Unsupported,
 }
 
-/// `Upload-Checksum: sha1 BASE64`.
+/// `Upload-Checksum: sha1 BASE64`. The value may be of the wrong length, which matches no bytes.
 ///
 /// # Errors
 /// See [`BadChecksum`].
@@ -79,33 +81,52 @@ pub fn checksum(text: &str) -> Result<Claim, BadChecksum> {
     let (name, value) = text.trim().split_once(' ').ok_or(BadChecksum::Malformed)?;
     let algorithm = Algorithm::named(name).ok_or(BadChecksum::Unsupported)?;
     let value = BASE64_STANDARD.decode(value.trim()).map_err(|_| BadChecksum::Malformed)?;
-    if value.len() == algorithm.size() { Ok(Claim { algorithm, value }) } else { Err(BadChecksum::Malformed) }
+    Ok(Claim { algorithm, value })
 }
 
-/// The claim that trailers make. One that is of no use counts as none, and is refused as missing.
+/// The claim that trailers make. One that cannot be read counts as none, and is refused as missing.
 #[must_use]
 pub fn claim(trailers: &HeaderMap) -> Option<Claim> {
     checksum(trailers.get(UPLOAD_CHECKSUM)?.to_str().ok()?).ok()
 }
 
-/// Keys and decoded values of `Upload-Metadata`; `None` when it breaks the rules.
+/// Longest `Upload-Metadata`, in bytes: room for names and types, and too little to store a file in.
+pub const LONGEST_METADATA: usize = 8 * 1024;
+/// Most pairs in one `Upload-Metadata`.
+pub const MOST_PAIRS: usize = 64;
+
+/// Why an `Upload-Metadata` is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadMetadata {
+    /// It breaks the rules of the specification.
+    Malformed,
+    /// More than [`LONGEST_METADATA`] bytes or [`MOST_PAIRS`] pairs.
+    TooMuch,
+}
+
+/// Keys and decoded values of `Upload-Metadata`.
 ///
 /// [TUS-33] comma-separated pairs, key and value separated by a space, keys unique and neither empty nor with
 /// spaces or commas, values base64 and possibly empty
-#[must_use]
-pub fn metadata(text: &str) -> Option<Vec<(String, Vec<u8>)>> {
-    let mut pairs: Vec<(String, Vec<u8>)> = Vec::new();
-    for pair in text.split(',') {
+///
+/// # Errors
+/// See [`BadMetadata`].
+pub fn metadata(text: &str) -> Result<Vec<(String, Vec<u8>)>, BadMetadata> {
+    // [TUS-120] both bounds are checked before anything is decoded
+    if text.len() > LONGEST_METADATA || text.split(',').count() > MOST_PAIRS {
+        return Err(BadMetadata::TooMuch);
+    }
+    let mut known = HashSet::new();
+    let pair = |pair: &str| {
         let pair = pair.trim();
         let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
-        let is_new = pairs.iter().all(|(known, _)| known != key);
         let is_key = !key.is_empty() && key.bytes().all(|b| b.is_ascii_graphic());
-        if !is_key || !is_new {
-            return None;
+        if !is_key || !known.insert(key.to_owned()) {
+            return Err(BadMetadata::Malformed);
         }
-        pairs.push((key.to_owned(), BASE64_STANDARD.decode(value).ok()?));
-    }
-    Some(pairs)
+        Ok((key.to_owned(), BASE64_STANDARD.decode(value).map_err(|_| BadMetadata::Malformed)?))
+    };
+    text.split(',').map(pair).collect()
 }
 
 /// What `Upload-Concat` asks for.
@@ -140,16 +161,27 @@ mod tests {
         assert_eq!(pairs.len(), 3);
         assert_eq!(pairs.first().unwrap(), &("filename".to_owned(), b"world".to_vec()));
         for bad in ["", ",", "a Yg==,", "a Yg==,a Yg==", "a not-base64", "a Yg== Yg==", "\u{e4} Yg=="] {
-            assert_eq!(metadata(bad), None, "{bad:?}");
+            assert_eq!(metadata(bad), Err(BadMetadata::Malformed), "{bad:?}");
         }
     }
 
     #[test]
-    fn checksums_have_a_known_algorithm_and_the_right_size() {
+    fn metadata_has_a_bound_on_its_bytes_and_on_its_pairs() {
+        let pairs = |count: usize| (0..count).map(|n| format!("k{n} Yg==")).collect::<Vec<_>>().join(",");
+        assert_eq!(metadata(&pairs(MOST_PAIRS)).unwrap().len(), MOST_PAIRS);
+        assert_eq!(metadata(&pairs(MOST_PAIRS + 1)), Err(BadMetadata::TooMuch));
+        let long = |bytes: usize| format!("k {}", "A".repeat(bytes - 2));
+        assert!(metadata(&long(LONGEST_METADATA - 2)).is_ok());
+        assert_eq!(metadata(&long(LONGEST_METADATA + 2)), Err(BadMetadata::TooMuch));
+    }
+
+    #[test]
+    fn checksums_have_a_known_algorithm() {
         assert_eq!(checksum("sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=").unwrap().algorithm, Algorithm::Sha1);
         assert_eq!(checksum("SHA1 Kq5sNclPz7QV2+lfQIuc6R7oRu0="), Err(BadChecksum::Unsupported));
         assert_eq!(checksum("sha3 Kq5sNclPz7QV2+lfQIuc6R7oRu0="), Err(BadChecksum::Unsupported));
-        for bad in ["sha1", "sha1 ", "sha1 ????", "sha256 Kq5sNclPz7QV2+lfQIuc6R7oRu0=", ""] {
+        assert_eq!(checksum("sha256 Kq5sNclPz7QV2+lfQIuc6R7oRu0=").unwrap().value.len(), 20);
+        for bad in ["sha1", "sha1 ????", ""] {
             assert_eq!(checksum(bad), Err(BadChecksum::Malformed), "{bad:?}");
         }
     }

@@ -9,9 +9,11 @@ use http::{Method, StatusCode, header};
 
 use super::{
     Call,
-    answer::{fault, refused},
+    answer::{coded, fault, refused},
     body::{Announced, RequestSource, announced},
+    conditions::{self, Target},
     credentials::{about, denied, granted, granted_to_ask, may_begin},
+    empty,
     removal::{NotRemoved, remove},
     reply::{Reply, UPLOAD_LENGTH, UPLOAD_OFFSET},
 };
@@ -34,6 +36,11 @@ pub async fn handle(call: Call<'_>) -> Reply {
         let detail = "Tus-Resumable must be 1.0.0";
         let reply = Reply::problem(StatusCode::PRECONDITION_FAILED, "version", detail);
         return marked(reply.with(TUS_VERSION, VERSION));
+    }
+    if let Method::POST | Method::PATCH = call.method
+        && let Some(reply) = coded(&call, DIALECT)
+    {
+        return marked(reply);
     }
     let at_base = call.path.is_empty();
     let reply = match call.method {
@@ -79,6 +86,10 @@ fn length_header(call: &Call<'_>, name: http::HeaderName, what: &str) -> Result<
 fn check(call: &Call<'_>) -> Result<Check, Reply> {
     if let Some(value) = call.headers.get(UPLOAD_CHECKSUM) {
         return match value.to_str().map_err(|_| BadChecksum::Malformed).and_then(headers::checksum) {
+            // [TUS-121] no bytes add up to a value of another length
+            Ok(claim) if claim.value.len() != claim.algorithm.size() => {
+                Err(answer(call, Refusal::ChecksumMismatch.into()))
+            }
             Ok(claim) => Ok(Check::Claimed(claim)),
             // [TUS-72] an algorithm that we cannot compute
             Err(BadChecksum::Unsupported) => Err(Reply::problem(
@@ -123,6 +134,16 @@ async fn head(call: Call<'_>) -> Reply {
     };
     let Some(upload) = upload else {
         return match grant {
+            // [DIA-95] the offset is the length: a tus client takes the upload for complete, and sends nothing
+            Some(grant) if may_begin(&call) && grant.size == Some(0) => {
+                match empty::complete(&call, &grant, Offset::ZERO, DIALECT).await {
+                    Ok(outcome) => {
+                        call.visit.saw(&outcome.upload);
+                        state(&call, &outcome.upload).await
+                    }
+                    Err(error) => answer(&call, error),
+                }
+            }
             // The slot is good and nothing of it has arrived: a tus client may begin.
             Some(grant) if may_begin(&call) && grant.size.is_some() => Reply::new(StatusCode::OK)
                 .with(UPLOAD_OFFSET, 0)
@@ -186,7 +207,6 @@ async fn patch(mut call: Call<'_>) -> Reply {
     let body = match announced(&call.headers, call.version, &call.body) {
         Some(Announced::Bytes(bytes)) => Some(bytes),
         Some(Announced::Unknown) => None,
-        Some(Announced::Nothing) => Some(0),
         None => return malformed("Content-Length is not a number"),
     };
     let known = match call.house.engine.find(&call.name).await {
@@ -203,6 +223,16 @@ async fn patch(mut call: Call<'_>) -> Reply {
         && offset.0 != at
     {
         return answer(&call, Refusal::OffsetMismatch { ours: *offset, theirs: Offset(at) }.into());
+    }
+    // [TUS-128] what would be refused anyway is refused for that
+    let target = match &known {
+        Some(file) if file.phase == Phase::Complete => Some(Target::Complete(file)),
+        Some(upload) if upload.phase == Phase::Receiving => Some(Target::Incomplete),
+        None if may_begin(&call) => Some(Target::Absent),
+        Some(_) | None => None,
+    };
+    if target.is_some_and(|target| !conditions::hold(&call.headers, target)) {
+        return conditions::failed(&call, DIALECT);
     }
     let order = Order {
         name: call.name.clone(),
@@ -236,6 +266,7 @@ fn patched(outcome: &Outcome) -> Reply {
 async fn delete(call: Call<'_>) -> Reply {
     match remove(&call).await {
         Ok(()) => Reply::new(StatusCode::NO_CONTENT),
+        Err(NotRemoved::Precondition) => conditions::failed(&call, DIALECT),
         Err(NotRemoved::Denied(why)) => denied(&call, why, DIALECT).await,
         Err(NotRemoved::Failed(error)) => answer(&call, error),
     }

@@ -11,6 +11,7 @@ const SIZE: usize = 3000;
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 pub(super) const CASES: &[Case] = &[
+    case!(["CRG-62"], "conditions that do not hold are answered 412", honours_conditions),
     case!(["CRG-22"], "a range beyond the offset is answered 416 with the offset", refuses_gaps),
     case!(["CRG-23"], "a range before the offset is answered 416 with the offset", refuses_overlaps),
     case!(["CRG-24"], "a wrong offset is refused before the body is read, and instead of 100", refuses_early),
@@ -132,5 +133,27 @@ async fn refusals_are_problems(ctx: &Ctx) -> CaseResult {
             .expect_members("access-control-expose-headers", &["content-range", "upload-offset"])
             .at(status)?;
     }
+    Ok(())
+}
+
+async fn honours_conditions(ctx: &Ctx) -> CaseResult {
+    let (slot, body) = ctx.file("photo.jpg", 3000)?;
+    begin(ctx, &slot, &body, 1000).await?;
+    for tag in ["*", "\"some-tag\""] {
+        let next = range(&slot, &body, 1000, 1999).header("If-Match", tag);
+        ctx.send(&next).await?.expect_status(412).at(format_args!("If-Match: {tag}"))?;
+        expect_offset(ctx, &slot, 1000).await?;
+    }
+    let rest = range(&slot, &body, 1000, 2999);
+    let answer = ctx.send(&rest.clone().header("If-None-Match", "*")).await?;
+    let tag = answer.expect_status(201)?.require("etag")?.to_owned();
+    ctx.send(&rest.clone().header("If-Match", &tag)).await?.expect_status(201).at("its own tag")?;
+    for (field, value) in
+        [("If-Match", "\"some-tag\""), ("If-None-Match", "*"), ("If-None-Match", tag.as_str())]
+    {
+        let repeated = rest.clone().header(field, value);
+        ctx.send(&repeated).await?.expect_status(412).at(format_args!("{field}: {value}"))?;
+    }
+    ctx.expect_served(&slot, &body).await?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::case::{Case, CaseResult, Step as _, case};
 use crate::ctx::Ctx;
+use crate::http::request::chunk;
 
 use super::{begin, expect_incomplete, finish, query, range};
 
@@ -12,6 +13,8 @@ pub(super) const CASES: &[Case] = &[
     case!(["CRG-11"], "asking on the way is answered 308 with the stored range", something_stored),
     case!(["CRG-12"], "asking without knowing the total is answered alike", total_unknown),
     case!(["CRG-13"], "asking after completion is answered 201", all_stored),
+    case!(["CRG-60"], "asking for an empty file makes it", makes_an_empty_file),
+    case!(["CRG-61"], "the question may have an empty body in chunks", asks_in_chunks),
     case!(["CRG-14"], "asking changes nothing and is not cached", asking_changes_nothing),
 ];
 
@@ -42,6 +45,32 @@ async fn all_stored(ctx: &Ctx) -> CaseResult {
     ctx.send(&query(&slot, "3000")).await?.expect_status(201)?;
     ctx.expect_served(&slot, &body).await?;
     Ok(())
+}
+
+async fn makes_an_empty_file(ctx: &Ctx) -> CaseResult {
+    let slot = ctx.slot("empty.txt", 0)?;
+    ctx.send(&query(&slot, "0")).await?.expect_status(201)?;
+    ctx.expect_served(&slot, b"").await?;
+    ctx.send(&query(&slot, "0")).await?.expect_status(201).at("asked again")?;
+    // No other file comes into being by asking.
+    let larger = ctx.slot("photo.jpg", SIZE as u64)?;
+    ctx.send(&query(&larger, "0")).await?.expect_refused()?;
+    ctx.expect_not_served(&larger).await
+}
+
+async fn asks_in_chunks(ctx: &Ctx) -> CaseResult {
+    let (slot, body) = ctx.file("photo.jpg", SIZE)?;
+    begin(ctx, &slot, &body, 1000).await?;
+    let mut wire = ctx.connect().await?;
+    wire.send_head(&query(&slot, "3000").chunked()).await?;
+    wire.send(&chunk(b"")).await?;
+    expect_incomplete(&wire.answer().await?, 1000)?;
+    let mut wire = ctx.connect().await?;
+    wire.send_head(&query(&slot, "3000").chunked()).await?;
+    wire.send(&chunk(b"bytes")).await?;
+    wire.send(&chunk(b"")).await?;
+    wire.answer().await?.expect_status(400).at("with bytes")?;
+    finish(ctx, &slot, &body, 1000).await
 }
 
 async fn asking_changes_nothing(ctx: &Ctx) -> CaseResult {

@@ -13,6 +13,12 @@ use super::{FIRST, PLAIN, RANGED, SECOND, SIZE, Shared, TUS, WRITERS, Write, exp
 pub(super) const CASES: &[Case] = &[
     case!(["DIA-72"], "every dialect tells the same offset", offsets_agree),
     case!(["DIA-73"], "a slot that nothing was sent to is a tus upload at 0", fresh_slot_is_a_tus_upload),
+    case!(["DIA-96"], "a DELETE whose If-Match does not hold removes nothing", delete_honours_conditions),
+    case!(
+        ["DIA-95"],
+        "a slot of no bytes is complete for a tus client that asks",
+        empty_slot_is_complete_for_tus
+    ),
     case!(
         ["DIA-81"],
         "a PATCH without a length is judged by a half-open first writer's",
@@ -75,6 +81,26 @@ async fn fresh_slot_is_a_tus_upload(ctx: &Ctx) -> CaseResult {
     }
     ctx.expect_served(&slot, &body).await?;
     Ok(())
+}
+
+async fn empty_slot_is_complete_for_tus(ctx: &Ctx) -> CaseResult {
+    for by_head in [true, false] {
+        let slot = ctx.slot("empty.txt", 0)?;
+        let token = slot.claims("text/plain").sign(ctx.secret()?)?;
+        let upload = Resource::at(format!("{}?token={token}", slot.url));
+        if by_head {
+            let answer = ctx.tus_head(&upload).await?;
+            expect_eq("Upload-Offset", &0, &answer.number("upload-offset")?)?;
+            expect_eq("Upload-Length", &0, &answer.number("upload-length")?)?;
+        } else {
+            ctx.expect_patched(&upload.patch_at(0).body(""), 0).await?;
+        }
+        ctx.expect_served(&slot, b"").await.at(if by_head { "after HEAD" } else { "after PATCH" })?;
+    }
+    // Without a credential nothing comes into being.
+    let slot = ctx.slot("empty.txt", 0)?;
+    ctx.send(&Resource::at(slot.url.clone()).head()).await?.expect_refused()?;
+    ctx.expect_not_served(&slot).await
 }
 
 async fn first_patch_names_the_length(ctx: &Ctx) -> CaseResult {
@@ -233,5 +259,21 @@ async fn length_binds_all(ctx: &Ctx) -> CaseResult {
         shared.rest(ctx, TUS, FIRST).await?;
         shared.expect_served(ctx).await?;
     }
+    Ok(())
+}
+
+async fn delete_honours_conditions(ctx: &Ctx) -> CaseResult {
+    let (upload, body) = ctx.tus_begun(100, 40).await?;
+    for delete in [upload.request("DELETE"), upload.plain("DELETE")] {
+        let answer = ctx.send(&delete.clone().header("If-Match", "\"some-tag\"")).await?;
+        answer.expect_status(412)?;
+        ctx.expect_tus_offset(&upload, 40).await?;
+    }
+    ctx.send(&upload.request("DELETE").header("If-Match", "*"))
+        .await?
+        .expect_status(204)
+        .at("If-Match: *")?;
+    ctx.expect_gone(&upload).await?;
+    drop(body);
     Ok(())
 }

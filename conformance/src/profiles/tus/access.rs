@@ -1,5 +1,7 @@
 //! Who may create, and who may go on.
 
+use std::time::{Duration, Instant};
+
 use crate::case::{Case, CaseResult, Need, Step as _, case, expect};
 use crate::ctx::Ctx;
 use crate::http::Request;
@@ -12,10 +14,11 @@ const GRANTED_REMOVAL: &[Need] = &[Need::GrantedCreation, Need::Extension("termi
 const EVERY_VERB: &[Need] = &[Need::GrantedCreation, Need::GrantedAccess];
 
 pub(super) const CASES: &[Case] = &[
-    case!(["TUS-94"], "strangers who create too much are answered 429 with Retry-After", limits_strangers, needs OPEN),
+    case!(["TUS-94", "TUS-127"], "strangers who create too much wait, or are answered 429 with Retry-After", limits_strangers, needs OPEN),
     case!(["TUS-95"], "every verb asks for a grant of the upload's subject", asks_with_every_verb, needs EVERY_VERB),
     case!(["TUS-102"], "a creation without a good grant is refused", asks_for_a_grant, needs GRANTED),
     case!(["AUT-101"], "whoever knows the URL alone deletes no complete upload that a grant created", keeps_what_is_complete, needs GRANTED_REMOVAL),
+    case!(["TUS-122"], "a creation without a grant is refused for that, whatever it says", judges_the_grant_first, needs GRANTED),
     case!(["TUS-103"], "a creation beyond the grant's size is refused", holds_to_the_grant, needs GRANTED),
 ];
 
@@ -31,6 +34,7 @@ fn creation(ctx: &Ctx, token: Option<&str>) -> Request {
 async fn limits_strangers(ctx: &Ctx) -> CaseResult {
     let limit = ctx.tus.creations_per_minute.unwrap_or_default();
     let mut created = 0;
+    let start = Instant::now();
     for _ in 0..limit.saturating_mul(2).saturating_add(5) {
         let answer = ctx.send(&creation(ctx, None).header("Upload-Length", 1)).await?;
         if answer.status == 201 {
@@ -43,7 +47,10 @@ async fn limits_strangers(ctx: &Ctx) -> CaseResult {
         // Other cases may have created some of this minute's.
         return expect(created <= limit.saturating_add(1), format_args!("{limit} creations"), created);
     }
-    expect(false, "429", format_args!("{created} creations answered 201"))
+    // Those beyond the first ones were let in one by one.
+    let least = Duration::from_secs(60).saturating_mul(created.saturating_sub(limit)) / limit.max(1) / 2;
+    let took = start.elapsed();
+    expect(took >= least, "429, or to be slowed down", format_args!("{created} creations in {took:?}"))
 }
 
 async fn asks_with_every_verb(ctx: &Ctx) -> CaseResult {
@@ -93,6 +100,20 @@ async fn asks_for_a_grant(ctx: &Ctx) -> CaseResult {
         if answer.status == 401 {
             answer.require("www-authenticate").at(what)?;
         }
+    }
+    Ok(())
+}
+
+async fn judges_the_grant_first(ctx: &Ctx) -> CaseResult {
+    let many = (0..1000).map(|n| format!("k{n} Yg==")).collect::<Vec<_>>().join(",");
+    for (field, value) in [
+        ("Upload-Metadata", ","),
+        ("Upload-Metadata", many.as_str()),
+        ("Upload-Concat", "neither"),
+        ("Upload-Checksum", "whirlpool AAAA"),
+    ] {
+        let answer = ctx.send(&creation(ctx, None).header("Upload-Length", 1).header(field, value)).await?;
+        answer.expect_status(401).at(field)?;
     }
     Ok(())
 }

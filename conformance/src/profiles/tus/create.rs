@@ -4,15 +4,20 @@ use std::collections::BTreeSet;
 
 use crate::case::{Case, CaseResult, Step as _, case, expect, expect_eq};
 use crate::ctx::Ctx;
-use crate::tus::expect_not_created;
+use crate::http::request::chunk;
+use crate::tus::{OFFSET_OCTET_STREAM, Resource, expect_not_created};
 
-use super::MAX_SIZE;
+use super::concat::{empty_part, join};
+use super::{CONCATENATION, DEFER, MAX_SIZE, WITH_UPLOAD};
 
 pub(super) const CASES: &[Case] = &[
     case!(["TUS-31"], "a creation names a length or defers it", names_a_length_or_defers_it),
     case!(["TUS-32"], "an Upload-Defer-Length other than 1 is answered 400", refuses_other_deferrals),
     case!(["TUS-34"], "a length above Tus-Max-Size is answered 413", refuses_the_oversized, needs MAX_SIZE),
     case!(["TUS-35"], "an upload of no bytes is complete at once", empty_is_complete),
+    case!(["TUS-125"], "an empty body at creation completes an upload of no bytes", empty_with_body, needs WITH_UPLOAD),
+    case!(["TUS-125"], "a deferred length may turn out to be 0", empty_deferred, needs DEFER),
+    case!(["TUS-125"], "empty parts make an empty file", empty_joined, needs CONCATENATION),
     case!(["TUS-36"], "a creation is answered 201 with a Location that works", tells_where),
     case!(
         ["TUS-38"],
@@ -54,6 +59,37 @@ async fn empty_is_complete(ctx: &Ctx) -> CaseResult {
     expect_eq("Upload-Offset", &0, &answer.number("upload-offset")?)?;
     expect_eq("Upload-Length", &0, &answer.number("upload-length")?)?;
     ctx.expect_tus_content(&upload, b"").await
+}
+
+async fn expect_empty(ctx: &Ctx, upload: &Resource) -> CaseResult {
+    let answer = ctx.tus_head(upload).await?;
+    expect_eq("Upload-Offset", &0, &answer.number("upload-offset")?)?;
+    expect_eq("Upload-Length", &0, &answer.number("upload-length")?)?;
+    ctx.expect_tus_content(upload, b"").await
+}
+
+async fn empty_with_body(ctx: &Ctx) -> CaseResult {
+    let plain = ctx.creation(0).header("Content-Type", OFFSET_OCTET_STREAM);
+    let upload = ctx.create(&plain.clone().body("")).await?;
+    expect_empty(ctx, &upload).await.at("Content-Length: 0")?;
+    let mut wire = ctx.connect().await?;
+    wire.send_head(&plain.chunked()).await?;
+    wire.send(&chunk(b"")).await?;
+    let upload = ctx.resource(&wire.answer().await?).at("in chunks")?;
+    expect_empty(ctx, &upload).await.at("in chunks")
+}
+
+async fn empty_deferred(ctx: &Ctx) -> CaseResult {
+    let upload = ctx.create(&ctx.post().header("Upload-Defer-Length", 1)).await?;
+    ctx.expect_patched(&upload.patch_at(0).header("Upload-Length", 0).body(""), 0).await?;
+    expect_empty(ctx, &upload).await
+}
+
+async fn empty_joined(ctx: &Ctx) -> CaseResult {
+    let (one, _) = empty_part(ctx, 0).await?;
+    let (other, _) = empty_part(ctx, 0).await?;
+    let upload = ctx.create(&join(ctx, &[&one, &other])).await?;
+    expect_empty(ctx, &upload).await
 }
 
 async fn tells_where(ctx: &Ctx) -> CaseResult {

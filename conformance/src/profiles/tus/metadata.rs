@@ -10,6 +10,8 @@ use crate::tus::expect_not_created;
 pub(super) const CASES: &[Case] = &[
     case!(["TUS-33"], "metadata that breaks the rules is answered 400", refuses_bad_metadata),
     case!(["TUS-33"], "metadata may have empty values, with the space or without", takes_empty_values),
+    case!(["TUS-120"], "metadata has a bound on its bytes and on its pairs", bounds_metadata),
+    case!(["TUS-124"], "the media type may be named filetype, type or mime_type", knows_names_of_the_type),
     case!(["TUS-37"], "HEAD tells the metadata byte for byte", tells_them_verbatim),
     case!(["TUS-39"], "metadata reaches no header of a download unsanitised", smuggles_nothing),
 ];
@@ -42,6 +44,31 @@ async fn takes_empty_values(ctx: &Ctx) -> CaseResult {
     // The space may stay where the value is empty, but only inside does it reach a server.
     let created = ctx.send(&ctx.creation(1).header("Upload-Metadata", "empty ,filename d29ybGQ=")).await?;
     ctx.resource(&created).at("an empty value behind its space")?;
+    Ok(())
+}
+
+async fn bounds_metadata(ctx: &Ctx) -> CaseResult {
+    let pairs = |count: usize| (0..count).map(|n| format!("k{n} Yg==")).collect::<Vec<_>>().join(",");
+    let long = |bytes: usize| format!("k {}", "A".repeat(bytes - 2));
+    for good in [pairs(64), long(8190)] {
+        ctx.create(&ctx.creation(1).header("Upload-Metadata", &good)).await?;
+    }
+    for bad in [pairs(65), long(8194)] {
+        let answer = ctx.send(&ctx.creation(1).header("Upload-Metadata", &bad)).await?;
+        answer.expect_refused()?;
+        expect_not_created(&answer)?;
+    }
+    Ok(())
+}
+
+async fn knows_names_of_the_type(ctx: &Ctx) -> CaseResult {
+    for key in ["filetype", "type", "mime_type"] {
+        let value = format!("{key} {}", STANDARD.encode("image/png"));
+        let upload = ctx.create(&ctx.creation(1).header("Upload-Metadata", &value)).await?;
+        ctx.expect_patched(&upload.patch_at(0).body("x"), 1).await?;
+        let answer = ctx.send(&upload.plain("GET")).await?;
+        answer.expect_header("content-type", "image/png").at(key)?;
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use super::{CHECKSUM, MAX_SIZE};
 
 pub(super) const CASES: &[Case] = &[
     case!(["TUS-1"], "OPTIONS is answered 200 or 204 with Tus-Version", tells_versions),
+    case!(["TUS-123"], "OPTIONS is answered 200", answers_200),
     case!(["TUS-2"], "Tus-Extension is a list of names, or left out", tells_extensions),
     case!(["TUS-4"], "OPTIONS ignores the client's Tus-Resumable", ignores_version),
     case!(["TUS-6"], "Tus-Max-Size is a number of bytes", tells_max_size, needs MAX_SIZE),
@@ -36,6 +37,11 @@ async fn tells_versions(ctx: &Ctx) -> CaseResult {
         parts.len() == 3 && parts.iter().all(|part| is_number(part))
     });
     expect(are_versions, "a list of versions in Tus-Version", all.join(","))
+}
+
+async fn answers_200(ctx: &Ctx) -> CaseResult {
+    ctx.send(&ctx.options()).await?.expect_status(200)?;
+    Ok(())
 }
 
 async fn tells_extensions(ctx: &Ctx) -> CaseResult {

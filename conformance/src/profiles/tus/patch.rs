@@ -10,6 +10,7 @@ use crate::http::request::chunk;
 use crate::tus::OFFSET_OCTET_STREAM;
 
 pub(super) const CASES: &[Case] = &[
+    case!(["TUS-128"], "a PATCH whose If-Match does not hold is answered 412", honours_conditions),
     case!(["TUS-11"], "an upload may be made of many small PATCHes", takes_many_small_ones),
     case!(["TUS-11"], "PATCHes may be pipelined", takes_pipelined_ones),
     case!(["TUS-14"], "a PATCH may be sent in chunks", takes_chunks),
@@ -171,4 +172,13 @@ async fn tells_the_new_offset(ctx: &Ctx) -> CaseResult {
         ctx.expect_tus_offset(&upload, to).await?;
     }
     Ok(())
+}
+
+async fn honours_conditions(ctx: &Ctx) -> CaseResult {
+    let (upload, body) = ctx.tus_begun(100, 40).await?;
+    let patch = upload.patch(&body, 40, 60);
+    ctx.send(&patch.clone().header("If-Match", "\"some-tag\"")).await?.expect_status(412)?;
+    ctx.expect_tus_offset(&upload, 40).await?;
+    ctx.expect_patched(&patch.header("If-Match", "*"), 60).await.at("If-Match: *")?;
+    ctx.tus_finish(&upload, &body, 60).await
 }

@@ -10,6 +10,8 @@ pub(super) const CASES: &[Case] = &[
     case!(["XEP-75"], "a preflight needs no credential and allows every method", preflight_allows_methods),
     case!(["XEP-76"], "a preflight is kept for a day and asks for no cookies", preflight_lasts_a_day),
     case!(["XEP-77"], "a preflight allows the fields of every dialect", preflight_allows_fields),
+    case!(["XEP-137"], "a preflight allows the fields that it asks for", preflight_echoes_fields),
+    case!(["XEP-138"], "an answer that allows one origin varies by it", varies_by_origin),
     case!(["XEP-78"], "answers expose the fields that resumption reads", answers_expose_fields),
     case!(["XEP-79"], "refusals are readable across origins", refusals_are_readable),
     case!(["XEP-80"], "a preflight is answered on every path", preflight_everywhere),
@@ -62,6 +64,35 @@ async fn preflight_allows_fields(ctx: &Ctx) -> CaseResult {
     ];
     let answer = ctx.send(&preflight(&slot.url, "PUT", &fields.join(", "))).await?;
     answer.expect_members("access-control-allow-headers", &fields)?;
+    Ok(())
+}
+
+async fn preflight_echoes_fields(ctx: &Ctx) -> CaseResult {
+    let slot = ctx.slot("photo.jpg", 10)?;
+    let fields = ["sentry-trace", "baggage", "traceparent", "apikey", "x-client-info", "content-type"];
+    let answer = ctx.send(&preflight(&slot.url, "PUT", &fields.join(","))).await?;
+    answer.expect_status_in(&[200, 204])?.expect_members("access-control-allow-headers", &fields)?;
+    // What is no name of a field is not repeated.
+    let answer = ctx.send(&preflight(&slot.url, "PUT", "a b, c:d, content-type")).await?;
+    let allowed = answer.list("access-control-allow-headers");
+    let odd = allowed.iter().find(|name| name.contains([' ', ':']));
+    expect(odd.is_none(), "names of fields alone", format_args!("{odd:?}"))
+}
+
+async fn varies_by_origin(ctx: &Ctx) -> CaseResult {
+    let (slot, _) = ctx.uploaded("photo.jpg", 10).await?;
+    for origin in [ORIGIN, "https://other.example", "null"] {
+        let answer = ctx.send(&slot.get().header("Origin", origin)).await?;
+        let allowed = answer.header("access-control-allow-origin").unwrap_or("none").to_owned();
+        let sends_cookies = answer.header("access-control-allow-credentials") == Some("true");
+        if allowed == "*" {
+            expect(!sends_cookies, "no credentials together with *", answer.summary()).at(origin)?;
+            continue;
+        }
+        expect(allowed == origin || allowed == "none", "the origin that asked, or none", &allowed)
+            .at(origin)?;
+        answer.expect_members("vary", &["origin"]).at(origin)?;
+    }
     Ok(())
 }
 

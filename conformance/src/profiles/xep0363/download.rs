@@ -9,7 +9,7 @@ const SIZE: usize = 2000;
 pub(super) const CASES: &[Case] = &[
     case!(["XEP-61"], "a download has its length and no coding", downloads_are_plain),
     case!(["XEP-62"], "HEAD answers as GET does, without the body", head_is_get_without_body),
-    case!(["XEP-63"], "the type that was uploaded is the type that is served", keeps_the_type),
+    case!(["XEP-135"], "a harmless type is kept, and nothing else can run", keeps_harmless_types),
     case!(["XEP-64"], "the ETag is strong, and If-None-Match is honoured", honours_if_none_match),
     case!(["XEP-65"], "Last-Modified is sent, and If-Modified-Since is honoured", honours_if_modified_since),
     case!(["XEP-85"], "a precondition on the content that fails is answered 412", honours_preconditions),
@@ -62,10 +62,20 @@ async fn head_is_get_without_body(ctx: &Ctx) -> CaseResult {
     Ok(())
 }
 
-async fn keeps_the_type(ctx: &Ctx) -> CaseResult {
-    for content_type in ["image/jpeg", "audio/ogg; codecs=opus", "application/vnd.example+zip"] {
+async fn keeps_harmless_types(ctx: &Ctx) -> CaseResult {
+    for content_type in ["image/jpeg", "audio/ogg; codecs=opus", "text/plain; charset=utf-8"] {
         let slot = uploaded_as(ctx, "file.bin", content_type).await?;
         ctx.send(&slot.get()).await?.expect_status(200)?.expect_header("content-type", content_type)?;
+    }
+    for content_type in
+        ["text/html", "image/svg+xml", "application/pdf", "application/wasm", "text/javascript"]
+    {
+        let slot = uploaded_as(ctx, "file.bin", content_type).await?;
+        let answer = ctx.send(&slot.get()).await?;
+        let disposition = answer.expect_status(200)?.require("content-disposition")?.to_owned();
+        let is_inert = answer.header("content-type") == Some("application/octet-stream")
+            || disposition.starts_with("attachment");
+        expect(is_inert, "application/octet-stream, or an attachment", answer.summary()).at(content_type)?;
     }
     Ok(())
 }

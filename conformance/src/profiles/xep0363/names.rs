@@ -9,6 +9,8 @@ use crate::http::{Answer, Request};
 const SIZE: usize = 500;
 
 pub(super) const CASES: &[Case] = &[
+    case!(["XEP-142"], "below a path for downloads nothing is written", download_path_is_read_only),
+    case!(["XEP-143"], "no upload takes the place of a page of the server", pages_are_no_uploads),
     case!(["XEP-48"], "a name may hold any script; hex digits of either case spell it", keeps_scripts),
     case!(["XEP-49"], "a name may be sent as raw UTF-8", accepts_raw_utf8),
     case!(["XEP-50"], "a name may hold spaces and marks that URLs reserve", keeps_reserved_marks),
@@ -138,5 +140,32 @@ async fn decodes_once(ctx: &Ctx) -> CaseResult {
     let (slot, _) = round_trip(ctx, "50%20off.txt", "50%2520off.txt").await?;
     let twice = Request::new("GET", sibling(&slot, "50%20off.txt"));
     ctx.send(&twice).await?.expect_status(404).at("decoded twice")?;
+    Ok(())
+}
+
+/// Where there is a second path for downloads, it serves the same file; where there is none, nothing.
+async fn download_path_is_read_only(ctx: &Ctx) -> CaseResult {
+    let (slot, body) = ctx.uploaded("photo.jpg", 10).await?;
+    let beside = |url: &str| format!("/download{}", url.strip_prefix(&ctx.base).unwrap_or(url));
+    let get = ctx.send(&Request::new("GET", beside(&slot.url))).await?;
+    get.expect_status_in(&[200, 404])?;
+    if get.status == 200 {
+        expect_bytes("the download", &body, &get.body)?;
+    }
+    let (empty, body) = ctx.file("photo.jpg", 10)?;
+    let token = crate::token::v1(ctx.secret()?, &empty.path, empty.size)?;
+    let put = Request::new("PUT", format!("{}?v={token}", beside(&empty.url))).body(body);
+    ctx.send(&put).await?.expect_refused()?;
+    ctx.expect_not_served(&empty).await
+}
+
+async fn pages_are_no_uploads(ctx: &Ctx) -> CaseResult {
+    for page in ["/healthz", "/readyz", "/session"] {
+        let token = crate::token::v1(ctx.secret()?, page.trim_start_matches('/'), 5)?;
+        let put = Request::new("PUT", format!("{page}?v={token}")).body("bytes");
+        ctx.send(&put).await?.expect_refused().at(page)?;
+        let get = ctx.send(&Request::new("GET", page)).await?;
+        expect(get.body != "bytes", "the page, and no upload", get.summary()).at(page)?;
+    }
     Ok(())
 }

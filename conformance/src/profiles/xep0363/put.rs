@@ -29,7 +29,8 @@ pub(super) const CASES: &[Case] = &[
         "a chunked body whose size nothing names is refused with 411",
         refuses_chunked_without_length
     ),
-    case!(["XEP-9"], "a PUT with neither length nor chunks is refused with 411", refuses_missing_length),
+    case!(["XEP-130"], "a PUT with neither length nor chunks is an empty file", takes_no_body_for_empty),
+    case!(["XEP-131"], "an empty file may come in chunks", accepts_an_empty_file_in_chunks),
     case!(["XEP-10"], "a chunked body that outgrows the slot is cut and refused", refuses_too_long_chunked),
     case!(["XEP-11"], "a chunked body that ends too early is refused with 400", refuses_too_short_chunked),
     case!(["XEP-12"], "a body that ends before its length is no upload", refuses_truncated_body),
@@ -111,11 +112,37 @@ async fn refuses_chunked_without_length(ctx: &Ctx) -> CaseResult {
     ctx.expect_not_served(&slot).await
 }
 
-async fn refuses_missing_length(ctx: &Ctx) -> CaseResult {
-    let slot = ctx.slot("photo.jpg", 300)?;
+async fn takes_no_body_for_empty(ctx: &Ctx) -> CaseResult {
+    let slot = ctx.slot("empty.txt", 0)?;
     let mut wire = ctx.connect().await?;
     wire.send_head(&slot.put()).await?;
-    wire.answer().await?.expect_status(411)?;
+    wire.answer().await?.expect_status(201).at("a slot of no bytes")?;
+    ctx.expect_served(&slot, b"").await?;
+    let larger = ctx.slot("photo.jpg", 300)?;
+    let mut wire = ctx.connect().await?;
+    wire.send_head(&larger.put()).await?;
+    wire.answer().await?.expect_status(403).at("a slot of 300 bytes")?;
+    ctx.expect_not_served(&larger).await
+}
+
+async fn accepts_an_empty_file_in_chunks(ctx: &Ctx) -> CaseResult {
+    for named in [true, false] {
+        let slot = ctx.slot("empty.txt", 0)?;
+        let head = slot.put().chunked();
+        let head = if named { head.header("Upload-Length", 0) } else { head };
+        let mut wire = ctx.connect().await?;
+        wire.send_head(&head).await?;
+        wire.send(&chunk(b"")).await?;
+        wire.answer().await?.expect_status(201).at(format_args!("Upload-Length named: {named}"))?;
+        ctx.expect_served(&slot, b"").await?;
+    }
+    let slot = ctx.slot("empty.txt", 0)?;
+    let mut wire = ctx.connect().await?;
+    wire.send_head(&slot.put().chunked()).await?;
+    // The server may hang up while these are under way.
+    let _refused_early = wire.send(&chunk(b"more than nothing")).await;
+    let _refused_early = wire.send(&chunk(b"")).await;
+    wire.answer().await?.expect_refused()?;
     ctx.expect_not_served(&slot).await
 }
 

@@ -9,6 +9,11 @@ use crate::http::Answer;
 const SIZE: usize = 1000;
 
 pub(super) const CASES: &[Case] = &[
+    case!(
+        ["XEP-132"],
+        "a range of an empty file from its first byte is the empty file",
+        serves_an_empty_file_whole
+    ),
     case!(["XEP-70"], "a single range is answered 206 with just those bytes", serves_single_ranges),
     case!(["XEP-71"], "several ranges are answered as multipart/byteranges", serves_several_ranges),
     case!(["XEP-72"], "a range behind the end is answered 416 with the length", refuses_unsatisfiable_ranges),
@@ -27,6 +32,15 @@ fn expect_part(answer: &Answer, body: &Bytes, first: usize, last: usize) -> Case
     answer.expect_header("content-range", &format!("bytes {first}-{last}/{SIZE}"))?;
     expect_eq("Content-Length", &((last - first + 1) as u64), &answer.number("content-length")?)?;
     expect_bytes("the range", body.get(first..=last).unwrap_or_default(), &answer.body)
+}
+
+async fn serves_an_empty_file_whole(ctx: &Ctx) -> CaseResult {
+    let (slot, _) = ctx.uploaded("empty.txt", 0).await?;
+    let answer = ctx.send(&slot.get().header("Range", "bytes=0-")).await?;
+    answer.expect_status(200)?.expect_header("content-length", "0")?.expect_empty()?;
+    let answer = ctx.send(&slot.head().header("Range", "bytes=0-")).await?;
+    answer.expect_status(200).at("HEAD")?.expect_header("content-length", "0")?;
+    Ok(())
 }
 
 async fn serves_single_ranges(ctx: &Ctx) -> CaseResult {

@@ -12,6 +12,8 @@ const AT_ONCE: Duration = Duration::from_secs(3);
 const ABSURD: u64 = 1 << 50;
 
 pub(super) const CASES: &[Case] = &[
+    case!(["XEP-133"], "a content coding is refused, or kept", refuses_codings),
+    case!(["XEP-134"], "a PUT that has to match something makes no file", honours_conditions),
     case!(["XEP-33"], "a PUT on a complete upload is answered 409 and changes nothing", keeps_complete_files),
     case!(["XEP-34"], "a bad credential is refused before the body is read", refuses_credential_early),
     case!(["XEP-35"], "a complete upload is refused before the body is read", refuses_complete_early),
@@ -133,5 +135,35 @@ async fn refuses_unknown_methods(ctx: &Ctx) -> CaseResult {
         answer.expect_problem().at(method)?;
     }
     ctx.expect_served(&slot, &body).await?;
+    Ok(())
+}
+
+async fn refuses_codings(ctx: &Ctx) -> CaseResult {
+    for coding in ["gzip", "identity, br", "aws-chunked"] {
+        let (slot, body) = ctx.file("photo.jpg", 100)?;
+        let answer = ctx.send(&slot.put().header("Content-Encoding", coding).body(body.clone())).await?;
+        if answer.status == 201 {
+            let served = ctx.send(&slot.get()).await?;
+            served.expect_header("content-encoding", coding).at(coding)?;
+            continue;
+        }
+        answer.expect_status(415).at(coding)?.expect_header("accept-encoding", "identity").at(coding)?;
+        ctx.expect_not_served(&slot).await?;
+        ctx.send(&slot.put().header("Content-Encoding", "identity").body(body)).await?.expect_status(201)?;
+    }
+    Ok(())
+}
+
+async fn honours_conditions(ctx: &Ctx) -> CaseResult {
+    for tag in ["*", "\"some-tag\""] {
+        let (slot, body) = ctx.file("photo.jpg", 100)?;
+        let answer = ctx.send(&slot.put().header("If-Match", tag).body(body.clone())).await?;
+        answer.expect_status(412).at(format_args!("If-Match: {tag}"))?;
+        ctx.expect_not_served(&slot).await?;
+        let put = slot.put().header("If-None-Match", "*").body(body.clone());
+        ctx.send(&put).await?.expect_status(201).at("If-None-Match: *")?;
+        ctx.send(&put).await?.expect_status_in(&[409, 412]).at("If-None-Match: * on a complete file")?;
+        ctx.expect_served(&slot, &body).await?;
+    }
     Ok(())
 }
