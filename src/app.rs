@@ -111,6 +111,7 @@ pub fn settings(config: &Config) -> Settings {
         body_gap: limits.body_gap.duration(),
         fence_timeout: limits.fence_timeout.duration(),
         silent_writer: limits.silent_writer.duration(),
+        max_parts: usize::try_from(config.tus.max_parts).unwrap_or(usize::MAX),
         partial_expires: config.tus.partial_expires.duration(),
         incomplete_expires: limits.incomplete_expires.duration(),
         retention: (!age.is_zero()).then_some(age),
@@ -261,6 +262,9 @@ async fn house(
 /// When it cannot start; once it listens, it ends without one.
 pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
     let config = &loaded.config;
+    // [ENG-65] a write beyond the limit of the file size (ulimit -f) is to fail, and not to end the server
+    let _file_size = unix::signal(unix::SignalKind::from_raw(libc::SIGXFSZ))
+        .map_err(|source| ServeError::System { doing: "listening for SIGXFSZ", source })?;
     let metrics = Metrics::new();
     for name in &loaded.ignored {
         tracing::warn!(name, "this environment variable sets no key; `plimsoll config` lists every key");

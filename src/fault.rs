@@ -46,12 +46,27 @@ pub struct Fault {
     pub full: bool,
     /// Whether it is certain that nothing was changed, now or by a crash later. A caller in doubt keeps what it has.
     pub unchanged: bool,
+    /// Whether bytes that the ledger counts are missing in the store: trying again does not help.
+    pub lost: bool,
 }
 
 impl Fault {
     /// A fault with the text of what caused it.
     pub fn new(component: Component, doing: &'static str, cause: impl fmt::Display) -> Self {
-        Self { component, doing, cause: cause.to_string(), full: false, unchanged: false }
+        Self { component, doing, cause: cause.to_string(), full: false, unchanged: false, lost: false }
+    }
+
+    /// The disk reserve would be touched.
+    #[must_use]
+    pub fn no_room() -> Self {
+        let cause = "the disk has no room beyond [store] reserve";
+        Self { full: true, ..Self::new(Component::Blobs, "writing a blob", cause) }
+    }
+
+    /// Bytes that the ledger counts are missing.
+    #[must_use]
+    pub fn lost(doing: &'static str, cause: impl fmt::Display) -> Self {
+        Self { lost: true, ..Self::new(Component::Blobs, doing, cause) }
     }
 
     /// A failed system call of the store.
@@ -61,6 +76,6 @@ impl Fault {
             cause.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
         );
-        Self { component: Component::Blobs, doing, cause: cause.to_string(), full, unchanged: false }
+        Self { full, ..Self::new(Component::Blobs, doing, cause) }
     }
 }

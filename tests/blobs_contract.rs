@@ -36,6 +36,7 @@ use plimsoll::{
     telemetry::Metrics,
     upload::{BlobKey, Offset},
 };
+use tokio_util::sync::CancellationToken;
 use sim::{Style, World, blobs::SimBlobs};
 
 fn key(n: u32) -> BlobKey {
@@ -142,8 +143,8 @@ pub async fn resuming_cuts_what_lies_behind_the_committed_offset(store: &dyn Blo
 pub async fn resuming_refuses_a_blob_that_holds_less_than_the_ledger_says(store: &dyn Blobs) {
     let held = stored(store, &key(1), 100).await;
     let ahead = Durable { offset: Offset(101), ..held.clone() };
-    assert!(store.resume(&key(1), &ahead, None).await.is_err());
-    assert!(store.resume(&key(2), &held, None).await.is_err());
+    assert!(store.resume(&key(1), &ahead, None).await.err().is_some_and(|fault| fault.lost));
+    assert!(store.resume(&key(2), &held, None).await.err().is_some_and(|fault| fault.lost));
     assert_eq!(length(store, &key(1), &held).await, Some(100));
 }
 
@@ -214,6 +215,11 @@ pub async fn writers_of_different_blobs_do_not_mix(store: &dyn Blobs) {
     }
 }
 
+async fn join(store: &dyn Blobs, key: &BlobKey, parts: &[(BlobKey, u64)]) -> Result<Durable, Fault> {
+    let booking = store.book(parts.iter().map(|(_, length)| length).sum())?;
+    store.concatenate(key, parts, booking, &CancellationToken::new()).await
+}
+
 // Parts are read by the rows that refer to them, which the simulated stores ask for.
 pub async fn a_concatenation_is_its_parts_in_order(store: &dyn Blobs) {
     stored(store, &key(1), 300_000).await;
@@ -222,14 +228,14 @@ pub async fn a_concatenation_is_its_parts_in_order(store: &dyn Blobs) {
     let expected = [bytes(0..7), bytes(0..300_000), bytes(0..10)].concat();
     // A former attempt may have left something under the key.
     for _ in 0..2 {
-        let whole = store.concatenate(&key(3), &parts).await.unwrap();
+        let whole = join(store, &key(3), &parts).await.unwrap();
         assert_eq!(whole.offset, Offset(300_017));
         assert_eq!(length(store, &key(3), &whole).await, Some(300_017));
         assert_eq!(read(store, &key(3), 0..300_017).await.unwrap(), expected);
     }
     assert_eq!(read(store, &key(1), 0..300_000).await.unwrap(), bytes(0..300_000));
-    assert!(store.concatenate(&key(4), &[(key(2), 11)]).await.is_err());
-    assert!(store.concatenate(&key(4), &[(key(9), 1)]).await.is_err());
+    assert!(join(store, &key(4), &[(key(2), 11)]).await.is_err());
+    assert!(join(store, &key(4), &[(key(9), 1)]).await.is_err());
 }
 
 /// For stores that let a blob be read by its key alone.
@@ -390,20 +396,63 @@ async fn what_is_no_blob_is_not_listed() {
     assert!(store.keys(0).await.unwrap().is_empty());
 }
 
+/// Bytes of the disk that a blob takes.
+fn taken(folder: &tempfile::TempDir, key: &BlobKey) -> u64 {
+    fs::metadata(folder.path().join("store/blobs").join(&key.0[..2]).join(&key.0)).unwrap().blocks() * 512
+}
+
+// [ENG-61]
 #[tokio::test]
-async fn a_known_length_reserves_space_without_showing_it() {
-    const SIZE: u64 = 8 * 1024 * 1024;
+async fn a_byte_of_an_announced_gigabyte_holds_a_step_and_no_more() {
+    const GIB: u64 = 1024 * 1024 * 1024;
+    const MIB: u64 = 1024 * 1024;
     let (store, folder) = disk(Durability::Full);
-    let mut writer = store.create(&key(1), Some(SIZE)).await.unwrap();
-    let path = folder.path().join("store/blobs").join(&key(1).0[..2]).join(&key(1).0);
-    let at = |path: &PathBuf| fs::metadata(path).unwrap();
-    assert_eq!(at(&path).len(), 0);
-    let reserved = at(&path).blocks() * 512;
+    let mut writer = store.create(&key(1), Some(GIB)).await.unwrap();
+    assert_eq!(taken(&folder, &key(1)), 0, "nothing has arrived");
     fill(&mut writer, 0..4_096, 4_096).await;
+    assert!(taken(&folder, &key(1)) <= MIB + 64 * 1024, "{}", taken(&folder, &key(1)));
+    fill(&mut writer, 4_096..3 * MIB, 65_536).await;
+    assert!(taken(&folder, &key(1)) <= 7 * MIB, "no more ahead than what has come");
     writer.release().await;
-    assert_eq!(at(&path).len(), 4_096);
-    // Not every file system can reserve; one that did has given the rest back.
-    assert!(at(&path).blocks() * 512 < SIZE, "{reserved} bytes were reserved");
+    assert!(taken(&folder, &key(1)) <= 3 * MIB + 64 * 1024, "{}", taken(&folder, &key(1)));
+    fill(&mut writer, 3 * MIB..3 * MIB + 10, 10).await;
+    assert_eq!(sync(&mut writer).await.offset, Offset(3 * MIB + 10));
+}
+
+/// A store whose reserve leaves room for `bytes`.
+fn nearly_full(bytes: u64) -> (DiskBlobs, tempfile::TempDir) {
+    let (store, folder) = disk(Durability::Full);
+    let free = store.room().unwrap();
+    drop(store);
+    let options =
+        DiskOptions { reserve: free - bytes, ..options(folder.path().join("store"), Durability::Full) };
+    (DiskBlobs::open(&options, Metrics::new()).unwrap(), folder)
+}
+
+// [ENG-62]
+#[tokio::test]
+async fn a_concatenation_without_room_or_told_to_stop_leaves_no_blob() {
+    let (store, folder) = disk(Durability::Full);
+    stored(&store, &key(1), 20_000_000).await;
+    let parts = [(key(1), 20_000_000), (key(1), 20_000_000)];
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let booking = store.book(40_000_000).unwrap();
+    assert!(store.concatenate(&key(2), &parts, booking, &stop).await.is_err());
+    assert_eq!(listed(&store).await, 1, "the part alone");
+    assert!(store.book(u64::MAX).unwrap_err().full);
+    drop((store, folder));
+    // Others write to the disk of the tests too, so that the room is a rough one.
+    let (store, _folder) = nearly_full(0);
+    assert!(store.book(1 << 30).unwrap_err().full);
+}
+
+async fn listed(store: &DiskBlobs) -> usize {
+    let mut count = 0;
+    for page in 0..store.pages() {
+        count += store.keys(page).await.unwrap().len();
+    }
+    count
 }
 
 // [ENG-8] the disk reserve

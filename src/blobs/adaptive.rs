@@ -102,6 +102,11 @@ impl AdaptiveFile {
         self.end
     }
 
+    /// Bytes that were taken, those that are held included.
+    pub(super) fn accepted(&self) -> u64 {
+        self.end + self.held_bytes as u64
+    }
+
     pub(super) async fn write(&mut self, data: Bytes) -> Result<(), Fault> {
         if data.is_empty() {
             return Ok(());

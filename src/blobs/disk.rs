@@ -17,9 +17,9 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use async_trait::async_trait;
@@ -28,11 +28,15 @@ use futures_util::{
     future::BoxFuture,
     stream::{self, BoxStream},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     BlobWriter, Blobs, Durable,
     adaptive::{AdaptiveFile, Pace},
+    ahead::Ahead,
     identity::{self, StoreIdentity},
+    join::Join,
+    space::{Booking, SpaceBook},
 };
 use crate::{
     clock::Timestamp,
@@ -44,15 +48,8 @@ use crate::{
 
 /// Bytes of one piece of a download.
 const READ_PIECE: u64 = 512 * 1024;
-/// Files below this are not worth an allocation call.
-const ALLOCATE_FROM: u64 = 1024 * 1024;
-/// Allocating so much may take a while: half a second for 2 GiB was seen on tmpfs.
-const ALLOCATE_APART_FROM: u64 = 64 * 1024 * 1024;
 /// Dirty bytes after which the kernel is asked to start writing, so that the sync at the end finds little to do.
 const WRITEBACK_EVERY: u64 = 32 * 1024 * 1024;
-/// How long a reading of the disk's free space is believed.
-const ROOM_MAX_AGE: Duration = Duration::from_millis(500);
-
 /// Whether a checkpoint waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -83,14 +80,11 @@ pub struct DiskBlobs {
     /// `None` until it is tied to a ledger.
     identity: Mutex<Option<StoreIdentity>>,
     durability: Durability,
-    reserve: u64,
+    space: Arc<SpaceBook>,
     /// Whether space is allocated ahead.
     allocates: bool,
     pace: Arc<Pace>,
     metrics: Arc<Metrics>,
-    free: AtomicU64,
-    free_read: AtomicU64,
-    started: Instant,
     _lock: File,
 }
 
@@ -126,18 +120,16 @@ impl DiskBlobs {
         sync_folder(&blobs).map_err(doing("syncing the store's folder"))?;
         private::warn_of_exposed([blobs.as_path()]);
         let identity = identity::read(&options.path).map_err(doing("reading the store's id"))?;
+        let on_disk = blobs.clone();
         let store = Self {
             path: options.path.clone(),
             blobs,
             identity: Mutex::new(identity),
             durability: options.durability,
-            reserve: options.reserve,
+            space: SpaceBook::new(options.reserve, move || free_bytes(&on_disk)),
             allocates: !is_in_memory(&options.path),
             pace: Pace::new(options.buffer_memory, Arc::clone(&metrics)),
             metrics,
-            free: AtomicU64::new(0),
-            free_read: AtomicU64::new(u64::MAX),
-            started: Instant::now(),
             _lock: lock,
         };
         Ok(store)
@@ -176,27 +168,36 @@ impl DiskBlobs {
         Ok(self.blobs.join(shard).join(&key.0))
     }
 
-    /// Run file calls inline while the disk is fast, on the blocking pool while it is not, or when much is to be
-    /// allocated.
+    /// Run file calls inline while the disk is fast, on the blocking pool while it is not.
     async fn paced<T: Send + 'static>(
         &self,
         doing: &'static str,
-        length: Option<u64>,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, Fault> {
-        if self.pace.is_slow() || length.is_some_and(|length| length >= ALLOCATE_APART_FROM) {
+        if self.pace.is_slow() {
             return blocking(doing, work).await;
         }
         work().map_err(|e| Fault::io(doing, &e))
     }
 
-    fn writer(&self, file: File, folder: PathBuf, at: u64, is_new: bool) -> Box<dyn BlobWriter> {
+    fn writer(
+        &self,
+        file: File,
+        folder: PathBuf,
+        at: u64,
+        length: Option<u64>,
+        is_new: bool,
+    ) -> Box<dyn BlobWriter> {
+        let file = Arc::new(file);
+        let expected = length.filter(|_| self.allocates);
         Box::new(DiskWriter {
-            file: AdaptiveFile::new(Arc::new(file), at, Arc::clone(&self.pace)),
+            ahead: Ahead::new(Arc::clone(&file), self.space.open(), at, expected),
+            file: AdaptiveFile::new(file, at, Arc::clone(&self.pace)),
             folder: Arc::new(folder),
             folder_synced: Arc::new(AtomicBool::new(!is_new)),
             durability: self.durability,
             kicked: at,
+            pace: Arc::clone(&self.pace),
             metrics: Arc::clone(&self.metrics),
         })
     }
@@ -206,7 +207,7 @@ fn is_key(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     doing: &'static str,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Fault> {
@@ -234,6 +235,14 @@ fn keys_in(shard: &Path, keep_until: Option<Timestamp>) -> io::Result<Vec<BlobKe
     Ok(keys)
 }
 
+/// A failed system call on a blob that the ledger knows: one that is not there is lost.
+pub(super) fn lost_or(doing: &'static str, cause: &io::Error) -> Fault {
+    if cause.kind() == io::ErrorKind::NotFound {
+        return Fault::lost(doing, "the blob is not there");
+    }
+    Fault::io(doing, cause)
+}
+
 /// Whether a folder lies on tmpfs. There are no extents to lay out in memory, and allocating pages ahead was measured
 /// at 1.23 times nginx's CPU where writing alone costs 1.11 times.
 fn is_in_memory(folder: &Path) -> bool {
@@ -241,16 +250,10 @@ fn is_in_memory(folder: &Path) -> bool {
     rustix::fs::statfs(folder).is_ok_and(|disk| disk.f_type == TMPFS_MAGIC)
 }
 
-/// Reserve the bytes `from..to` without changing the file's length. A file system that cannot is no error; one
-/// that is full is.
-fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
-    if to.saturating_sub(from) < ALLOCATE_FROM {
-        return Ok(());
-    }
-    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, from, to - from) {
-        Err(e @ rustix::io::Errno::NOSPC) => Err(e.into()),
-        _ => Ok(()),
-    }
+/// Bytes that an unprivileged process may still write to the disk of a folder.
+fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 #[async_trait]
@@ -258,18 +261,12 @@ impl Blobs for DiskBlobs {
     async fn create(&self, key: &BlobKey, length: Option<u64>) -> Result<Box<dyn BlobWriter>, Fault> {
         let path = self.file_of(key)?;
         let folder = path.parent().unwrap_or(&self.blobs).to_path_buf();
-        let length = length.filter(|_| self.allocates);
         let file = self
-            .paced("creating a blob", length, move || {
-                let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-                if let Err(e) = allocate(&file, 0, length.unwrap_or(0)) {
-                    let _ = std::fs::remove_file(&path);
-                    return Err(e);
-                }
-                Ok(file)
+            .paced("creating a blob", move || {
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)
             })
             .await?;
-        Ok(self.writer(file, folder, 0, true))
+        Ok(self.writer(file, folder, 0, length, true))
     }
 
     // [ENG-2] a tail beyond the committed offset is cut off before the next append
@@ -282,28 +279,34 @@ impl Blobs for DiskBlobs {
         let path = self.file_of(key)?;
         let folder = path.parent().unwrap_or(&self.blobs).to_path_buf();
         let at = at.offset.0;
-        let length = length.filter(|_| self.allocates);
-        let file = self
-            .paced("resuming a blob", length, move || {
-                let file = OpenOptions::new().write(true).open(&path)?;
-                let held = file.metadata()?.len();
-                if held < at {
-                    let text = format!("the blob holds {held} bytes, the ledger counts {at}");
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-                }
-                if held > at {
-                    file.set_len(at)?;
-                }
-                allocate(&file, at, length.unwrap_or(0))?;
-                Ok(file)
-            })
-            .await?;
-        Ok(self.writer(file, folder, at, false))
+        let open = move || {
+            let file = OpenOptions::new().write(true).open(&path)?;
+            let held = file.metadata()?.len();
+            if held > at {
+                file.set_len(at)?;
+            }
+            Ok((file, held))
+        };
+        let doing = "resuming a blob";
+        let (file, held) = self.paced(doing, move || Ok(open().map_err(|e| lost_or(doing, &e)))).await??;
+        if held < at {
+            let text = format!("the blob holds {held} bytes, the ledger counts {at}");
+            return Err(Fault::lost(doing, text));
+        }
+        Ok(self.writer(file, folder, at, length, false))
     }
 
-    // io::copy between files is copy_file_range on Linux: the kernel shares the blocks where the file system
-    // can (btrfs, xfs), and otherwise copies without a way through this process.
-    async fn concatenate(&self, key: &BlobKey, parts: &[(BlobKey, u64)]) -> Result<Durable, Fault> {
+    fn book(&self, bytes: u64) -> Result<Booking, Fault> {
+        self.space.claim(bytes).map(Booking::of).ok_or_else(Fault::no_room)
+    }
+
+    async fn concatenate(
+        &self,
+        key: &BlobKey,
+        parts: &[(BlobKey, u64)],
+        booking: Booking,
+        stop: &CancellationToken,
+    ) -> Result<Durable, Fault> {
         let path = self.file_of(key)?;
         let folder = path.parent().unwrap_or(&self.blobs).to_path_buf();
         let parts: Vec<(PathBuf, u64)> = parts
@@ -311,27 +314,8 @@ impl Blobs for DiskBlobs {
             .map(|(part, length)| Ok((self.file_of(part)?, *length)))
             .collect::<Result<_, Fault>>()?;
         let total = parts.iter().map(|(_, length)| length).sum();
-        let durability = self.durability;
-        blocking("concatenating blobs", move || {
-            // A former attempt may have left a file: it is begun again.
-            let mut whole =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-            for (part, length) in parts {
-                let copied = io::copy(&mut io::Read::take(File::open(part)?, length), &mut whole)?;
-                if copied != length {
-                    return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        "a part is shorter than its row says",
-                    ));
-                }
-            }
-            if durability == Durability::Full {
-                whole.sync_data()?;
-                sync_folder(&folder)?;
-            }
-            Ok(())
-        })
-        .await?;
+        let join = Join { path, folder, parts, durability: self.durability, space: Arc::clone(&self.space) };
+        join.run(booking, stop).await?;
         Ok(Durable { offset: Offset(total), state: BlobState::default() })
     }
 
@@ -341,7 +325,18 @@ impl Blobs for DiskBlobs {
         range: Range<u64>,
     ) -> Result<BoxStream<'static, Result<Bytes, Fault>>, Fault> {
         let path = self.file_of(key)?;
-        let file = Arc::new(blocking("opening a blob", move || File::open(path)).await?);
+        let open = tokio::task::spawn_blocking(move || {
+            let file = File::open(path)?;
+            let held = file.metadata()?.len();
+            io::Result::Ok((file, held))
+        });
+        let open = open.await.map_err(|e| Fault::new(Component::Blobs, "opening a blob", e))?;
+        let (file, held) = open.map_err(|e| lost_or("opening a blob", &e))?;
+        if held < range.end {
+            let text = format!("the blob holds {held} bytes, and byte {} is asked for", range.end);
+            return Err(Fault::lost("opening a blob", text));
+        }
+        let file = Arc::new(file);
         let metrics = Arc::clone(&self.metrics);
         Ok(Box::pin(stream::try_unfold(range, move |rest| {
             let (file, metrics) = (Arc::clone(&file), Arc::clone(&metrics));
@@ -412,19 +407,7 @@ impl Blobs for DiskBlobs {
     }
 
     fn room(&self) -> Option<u64> {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let read = self.free_read.load(Ordering::Relaxed);
-        if read == u64::MAX || u128::from(now.saturating_sub(read)) >= ROOM_MAX_AGE.as_millis() {
-            match rustix::fs::statvfs(&self.blobs) {
-                Ok(disk) => self.free.store(disk.f_bavail.saturating_mul(disk.f_frsize), Ordering::Relaxed),
-                Err(cause) => {
-                    tracing::warn!(%cause, "cannot read the disk's free space; the reserve is not enforced");
-                    return None;
-                }
-            }
-            self.free_read.store(now, Ordering::Relaxed);
-        }
-        Some(self.free.load(Ordering::Relaxed).saturating_sub(self.reserve))
+        self.space.room()
     }
 }
 
@@ -435,13 +418,24 @@ struct DiskWriter {
     durability: Durability,
     /// Up to where the kernel was asked to start writing back.
     kicked: u64,
+    ahead: Ahead,
+    pace: Arc<Pace>,
     metrics: Arc<Metrics>,
 }
 
 #[async_trait]
 impl BlobWriter for DiskWriter {
-    async fn write(&mut self, data: Bytes) -> Result<(), Fault> {
-        self.file.write(data).await?;
+    // [ENG-60] what there is room for is written, the rest is refused
+    async fn write(&mut self, mut data: Bytes) -> Result<(), Fault> {
+        let (at, size) = (self.file.accepted(), data.len() as u64);
+        let fits = self.ahead.claim(at, size, self.file.end(), self.pace.is_slow()).await;
+        data.truncate(usize::try_from(fits).unwrap_or(usize::MAX));
+        let written = self.file.write(data).await;
+        self.ahead.written(self.file.end());
+        written?;
+        if fits < size {
+            return Err(Fault::no_room());
+        }
         let end = self.file.end();
         if self.durability == Durability::Full && end - self.kicked >= WRITEBACK_EVERY {
             let (file, from) = (Arc::clone(self.file.file()), self.kicked);
@@ -454,7 +448,9 @@ impl BlobWriter for DiskWriter {
 
     // [ENG-1] data first, then the folder entry, then (by the caller) the ledger
     async fn checkpoint(&mut self) -> Result<BoxFuture<'static, Result<Durable, Fault>>, Fault> {
-        self.file.flush().await?;
+        let flushed = self.file.flush().await;
+        self.ahead.written(self.file.end());
+        flushed?;
         let durable = Durable { offset: Offset(self.file.end()), state: BlobState::default() };
         if self.durability == Durability::Relaxed {
             return Ok(Box::pin(async move { Ok(durable) }));
@@ -478,9 +474,7 @@ impl BlobWriter for DiskWriter {
     }
 
     async fn release(&mut self) {
-        let (file, end) = (Arc::clone(self.file.file()), self.file.end());
-        // Truncating to the present length frees blocks that were reserved behind it.
-        if let Err(cause) = blocking("releasing reserved space", move || file.set_len(end)).await {
+        if let Err(cause) = self.ahead.release(self.file.accepted(), self.file.end()).await {
             tracing::debug!(%cause, "space reserved for an upload stays reserved");
         }
     }
@@ -492,7 +486,7 @@ impl BlobWriter for DiskWriter {
     unsafe_code,
     reason = "no crate of this tree wraps sync_file_range; the descriptor is open for the call"
 )]
-fn start_writeback(file: &File, from: u64, length: u64) {
+pub(super) fn start_writeback(file: &File, from: u64, length: u64) {
     use std::os::fd::AsRawFd;
     let (Ok(from), Ok(length)) = (i64::try_from(from), i64::try_from(length)) else { return };
     // SAFETY: takes numbers only, and `file` keeps the descriptor open.
@@ -500,4 +494,4 @@ fn start_writeback(file: &File, from: u64, length: u64) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn start_writeback(_file: &File, _from: u64, _length: u64) {}
+pub(super) fn start_writeback(_file: &File, _from: u64, _length: u64) {}

@@ -7,14 +7,18 @@
 //! client, told the acknowledged offset, would write its bytes behind the tail.
 
 pub mod adaptive;
+mod ahead;
 pub mod disk;
 pub mod identity;
+mod join;
+pub mod space;
 
 use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{future::BoxFuture, stream::BoxStream};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     fault::Fault,
@@ -30,13 +34,17 @@ pub struct Durable {
     pub state: BlobState,
 }
 
+pub use space::Booking;
+
 /// A store of blobs.
 #[async_trait]
 pub trait Blobs: Send + Sync + std::fmt::Debug {
-    /// Begin a blob. `length` is the expected size in bytes, a hint for allocation.
+    /// Begin a blob. `length` is where this writer is expected to end, in bytes from the blob's beginning: a hint for
+    /// allocation.
     async fn create(&self, key: &BlobKey, length: Option<u64>) -> Result<Box<dyn BlobWriter>, Fault>;
 
-    /// Go on at a committed offset; bytes behind it are cut off first. Fails when the blob holds fewer.
+    /// Go on at a committed offset; bytes behind it are cut off first. A fault that is `lost` when the blob is missing
+    /// or holds fewer.
     async fn resume(
         &self,
         key: &BlobKey,
@@ -44,10 +52,20 @@ pub trait Blobs: Send + Sync + std::fmt::Debug {
         length: Option<u64>,
     ) -> Result<Box<dyn BlobWriter>, Fault>;
 
-    /// Make a durable blob of others, whole, in this order: `(key, length)`. Without copying where the store can.
-    async fn concatenate(&self, key: &BlobKey, parts: &[(BlobKey, u64)]) -> Result<Durable, Fault>;
+    /// Promise room for a concatenation of this many bytes; a fault that is `full` where there is none.
+    fn book(&self, bytes: u64) -> Result<Booking, Fault>;
 
-    /// The bytes of `range`, in pieces.
+    /// Make a durable blob of others, whole, in this order: `(key, length)`. Without copying where the store can. It
+    /// looks at `stop` between pieces; whatever ends it early, a full store included, leaves no blob.
+    async fn concatenate(
+        &self,
+        key: &BlobKey,
+        parts: &[(BlobKey, u64)],
+        booking: Booking,
+        stop: &CancellationToken,
+    ) -> Result<Durable, Fault>;
+
+    /// The bytes of `range`, in pieces. A fault that is `lost` where the blob is missing or ends before.
     async fn read(
         &self,
         key: &BlobKey,
@@ -76,13 +94,14 @@ pub trait Blobs: Send + Sync + std::fmt::Debug {
 /// The one writer of a blob.
 #[async_trait]
 pub trait BlobWriter: Send {
-    /// Append; returns when the bytes are in the store's hands (not yet durable).
+    /// Append; returns when the bytes are in the store's hands (not yet durable). Where the store has room for a part
+    /// of them only, that part is taken and the fault says that it is full.
     async fn write(&mut self, data: Bytes) -> Result<(), Fault>;
 
     /// Start to make durable what was written so far. The future does not borrow the writer: more may be
     /// written while it runs.
     async fn checkpoint(&mut self) -> Result<BoxFuture<'static, Result<Durable, Fault>>, Fault>;
 
-    /// Give back space that was reserved for bytes which will not come now.
+    /// Give back space that was reserved for bytes which will not come now. More may be written afterwards.
     async fn release(&mut self);
 }

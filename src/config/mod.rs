@@ -261,6 +261,8 @@ section! {
         /// How long a creation beyond that waits for its turn before it is answered 429, which stock clients take for
         /// the end of the file. At most 128 of one address wait, and 1024 in all. 0s: none does.
         creation_wait: Period = Period::secs(10);
+        /// Parts that one final upload may be made of.
+        max_parts: u32 = 1_000;
         /// How long a complete partial upload waits to become part of a final one.
         partial_expires: Period = Period::hours(24);
         /// How long the URL of an upload that was removed answers 410; from then on it is forgotten, and answers 404.

@@ -99,6 +99,10 @@ fn bounds(config: &Config, checks: &mut Checks<'_>) {
             "clients and proxies give up waiting before that",
         );
     }
+    if tus.max_parts == 0 {
+        let advice = "to do without tus uploads set enabled = false";
+        checks.fail("tus", "max_parts", "none at all".to_owned(), "a whole number above zero", advice);
+    }
     for (section, key, period) in [
         ("server", "header_timeout", server.header_timeout),
         ("store", "checkpoint_interval", store.checkpoint_interval),
@@ -272,6 +276,7 @@ mod tests {
             (check(|c| c.server.read_buffer = Size::of(8191)), "[server] read_buffer"),
             (check(|c| c.server.http2_window = Size::gib(2)), "[server] http2_window"),
             (check(|c| c.server.threads = 1025), "[server] threads"),
+            (check(|c| c.tus.max_parts = 0), "[tus] max_parts"),
         ] {
             assert!(wrong.iter().any(|w| w == key), "{key}: {wrong:?}");
         }

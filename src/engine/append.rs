@@ -138,7 +138,8 @@ impl Engine {
         record: Record,
     ) -> Result<Job, Error> {
         super::name_in_log(&upload);
-        let length = stretch.length.or(stretch.end);
+        // What this request brings; the rest of the upload may never come.
+        let length = stretch.end.or(stretch.length);
         let writer = match record {
             Record::New | Record::Replacing(_) => {
                 self.live(|live| {
@@ -157,7 +158,11 @@ impl Engine {
                 self.parts.blobs.resume(&upload.blob, &at, length).await
             }
         };
-        let writer = writer.map_err(|fault| full_or(fault, &self.parts.metrics))?;
+        let writer = match writer {
+            Ok(writer) => writer,
+            Err(fault) if fault.lost => return Err(self.lost(&upload, fault).await),
+            Err(fault) => return Err(full_or(fault, &self.parts.metrics)),
+        };
         let commits = Commits::new(self.clone(), upload, record);
         let receiver = Receiver::new(commits, lease, writer, stretch, check);
         Ok(Job {
@@ -176,9 +181,9 @@ fn already(upload: Option<Upload>) -> Result<Outcome, Error> {
 }
 
 /// A full disk is told to the client; every other fault of the store stays ours.
-fn full_or(fault: Fault, metrics: &crate::telemetry::Metrics) -> Error {
+pub(super) fn full_or(fault: Fault, metrics: &crate::telemetry::Metrics) -> Error {
     if fault.full {
-        tracing::error!(%fault, "the disk is full");
+        tracing::warn!(%fault, "an upload met the end of the disk");
         metrics.fault(fault.component.word());
         return Refusal::StorageFull.into();
     }
@@ -221,7 +226,6 @@ impl Job {
             }
             Ending::Mismatch => Refusal::ChecksumMismatch,
             Ending::NoClaim => Refusal::ChecksumMissing,
-            Ending::Full => Refusal::StorageFull,
             Ending::TooShort => Refusal::TooShort {
                 received: held,
                 expected: stretch.end.or(stretch.length).unwrap_or_default(),

@@ -36,7 +36,7 @@ use futures_util::{
     future::{BoxFuture, join_all},
     stream::{BoxStream, Stream},
 };
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
@@ -98,6 +98,9 @@ pub struct Outcome {
     pub is_complete: bool,
 }
 
+/// Blobs that are remembered as lost, so that each is logged once.
+const MOST_LOST: usize = 10_000;
+
 /// The parts an engine is made of.
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -130,6 +133,8 @@ pub struct Settings {
     pub silent_writer: Duration,
     /// Incomplete uploads live for so long after their last progress.
     pub incomplete_expires: Duration,
+    /// Parts of one concatenation, at most.
+    pub max_parts: usize,
     /// Complete partial uploads live for so long.
     pub partial_expires: Duration,
     /// Complete uploads live for so long; `None` for ever.
@@ -149,6 +154,10 @@ pub struct Engine {
     stopping: CancellationToken,
     /// Blobs of writers at work, which the ledger may not know yet.
     live: Arc<Mutex<HashSet<BlobKey>>>,
+    /// Blobs that were found missing or short.
+    lost: Arc<Mutex<HashSet<BlobKey>>>,
+    /// Turns to assemble a concatenation.
+    assemblies: Arc<Semaphore>,
 }
 
 impl Engine {
@@ -161,6 +170,8 @@ impl Engine {
             appends: TaskTracker::new(),
             stopping: CancellationToken::new(),
             live: Arc::default(),
+            lost: Arc::default(),
+            assemblies: Arc::new(Semaphore::new(concat::ASSEMBLIES)),
         }
     }
 
@@ -284,7 +295,40 @@ impl Engine {
         upload: &Upload,
         range: Range<u64>,
     ) -> Result<BoxStream<'static, Result<Bytes, Fault>>, Error> {
-        Ok(self.parts.blobs.read(&upload.blob, range).await?)
+        match self.parts.blobs.read(&upload.blob, range).await {
+            Ok(bytes) => Ok(bytes),
+            Err(fault) if fault.lost => Err(self.lost(upload, fault).await),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    /// What it means that bytes of an upload are missing in the store: that it was removed since it was looked up, or
+    /// that they are lost, which is counted and logged once a blob.
+    async fn lost(&self, upload: &Upload, fault: Fault) -> Error {
+        // [ENG-67] a download that races a removal meets no fault
+        match self.parts.ledger.find(&upload.name).await {
+            Err(fault) => return fault.into(),
+            Ok(None) => return Refusal::Unknown.into(),
+            Ok(Some(Upload { phase: Phase::Gone(why), .. })) => return Refusal::Gone(why).into(),
+            Ok(Some(_)) => {}
+        }
+        let is_new = {
+            let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+            if lost.len() >= MOST_LOST {
+                lost.clear();
+            }
+            lost.insert(upload.blob.clone())
+        };
+        // [ENG-66] once a blob and not once a request
+        if is_new {
+            self.parts.metrics.blob_lost();
+            tracing::error!(
+                upload = upload.id.0, blob = upload.blob.0, %fault,
+                "bytes that were acknowledged are missing in the store; to do: restore this blob from a backup, or \
+                 have its owner upload the file again"
+            );
+        }
+        fault.into()
     }
 
     /// Delete an upload: a writer at work is ended, the row becomes a tombstone, the bytes go.

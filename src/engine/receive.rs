@@ -41,8 +41,6 @@ pub(super) enum Ending {
     Malformed,
     /// The server stops.
     Stopping,
-    /// The disk reserve was reached.
-    Full,
     /// The bytes are not what the client claimed.
     Mismatch,
     /// The claim that was announced did not come.
@@ -51,8 +49,8 @@ pub(super) enum Ending {
     Fault(Fault),
 }
 
-/// Bytes between two looks at the disk's room.
-const ROOM_EVERY: u64 = 8 * 1024 * 1024;
+/// A writer that is silent for so long gives back the space that it holds ahead of its bytes.
+const QUIET: Duration = Duration::from_secs(5);
 /// What a writer that is being ended still takes of what has already arrived.
 const LAST_BYTES: u64 = 4 * 1024 * 1024;
 /// For how long it does so.
@@ -129,8 +127,8 @@ impl Receiver {
         let mut sync: Option<Sync> = None;
         let mut last_piece = Instant::now();
         let mut last_commit = Instant::now();
-        let mut next_room = self.received.saturating_add(ROOM_EVERY);
-        let wake = sleep_until(last_piece + settings.body_gap.min(settings.checkpoint_interval));
+        let mut is_quiet = false;
+        let wake = sleep_until(last_piece + settings.body_gap.min(settings.checkpoint_interval).min(QUIET));
         tokio::pin!(wake);
         let ended = self.lease.ended();
         tokio::pin!(ended);
@@ -172,14 +170,23 @@ impl Receiver {
                         return ending;
                     }
                     self.answering.clear();
-                    wake.as_mut().reset((last_piece + settings.body_gap).min(last_commit + settings.checkpoint_interval));
+                    let idle = last_piece + settings.body_gap.min(QUIET);
+                    wake.as_mut().reset(idle.min(last_commit + settings.checkpoint_interval));
                 }
                 () = &mut wake => {
                     // [ENG-25] a silent body is cut, and kept
                     if last_piece.elapsed() >= settings.body_gap {
                         return self.settle(sync, Ending::Stalled).await;
                     }
-                    let cut = last_piece + settings.body_gap;
+                    // [ENG-61] a silent writer holds no space ahead of its bytes
+                    if !is_quiet && last_piece.elapsed() >= QUIET {
+                        is_quiet = true;
+                        self.writer.release().await;
+                    }
+                    let mut cut = last_piece + settings.body_gap;
+                    if !is_quiet {
+                        cut = cut.min(last_piece + QUIET);
+                    }
                     let next = if sync.is_some() { cut } else { cut.min(last_commit + settings.checkpoint_interval) };
                     wake.as_mut().reset(next);
                 }
@@ -190,13 +197,7 @@ impl Receiver {
                     }
                     // [ENG-25] time that our disk took is no silence of the client's
                     last_piece = Instant::now();
-                    if self.received >= next_room {
-                        next_room = self.received.saturating_add(ROOM_EVERY);
-                        // [ENG-8] the disk reserve holds for bodies of unannounced size too
-                        if engine.parts.blobs.room() == Some(0) {
-                            return self.settle(sync, Ending::Full).await;
-                        }
-                    }
+                    is_quiet = false;
                 }
             }
         }
@@ -333,7 +334,7 @@ impl Receiver {
     async fn conclude(&mut self, ending: Ending) -> Ending {
         let is_cut = matches!(
             ending,
-            Ending::Superseded | Ending::Stalled | Ending::Broken | Ending::Stopping | Ending::Full
+            Ending::Superseded | Ending::Stalled | Ending::Broken | Ending::Stopping
         );
         // [ENG-11] all of it is here: that the connection goes a moment later changes nothing
         let ending = if is_cut && self.is_all_here() { Ending::Complete } else { ending };
@@ -349,13 +350,14 @@ impl Receiver {
         // [TUS-52] a request that ended well may tell the length and nothing else
         let tells_length = matches!(ending, Ending::Partial) && self.commits.names_length();
         if !matches!(ending, Ending::Complete) {
-            if !matches!(ending, Ending::Partial) {
-                self.writer.release().await;
-            }
+            // [ENG-61] nothing is held for bytes that this request does not bring
+            self.writer.release().await;
             // [ENG-11] a plain PUT that goes on behind its announced length is not the file it announced
             let is_unclear = self.is_all_here() && self.stretch.whole;
             // [ENG-21] what a failed sync left behind is never acknowledged
-            let has_news = tells_length || !self.commits.is_current(self.received);
+            // Of the piece that met the end of the disk a part may have been taken.
+            let is_full = matches!(&ending, Ending::Fault(fault) if fault.full);
+            let has_news = tells_length || is_full || !self.commits.is_current(self.received);
             if is_unclear || self.sync_failed || !has_news {
                 return ending;
             }

@@ -106,6 +106,12 @@ pub enum Refusal {
         /// Which one, from 0.
         index: usize,
     },
+    /// A concatenation names more parts than allowed.
+    #[error("a concatenation takes at most {limit} parts; join fewer, larger ones")]
+    TooManyParts {
+        /// Parts allowed.
+        limit: usize,
+    },
     /// The bytes are not those that the checksum was made of; none of this request is kept.
     #[error("the checksum does not match the bytes")]
     ChecksumMismatch,
@@ -140,6 +146,7 @@ impl Refusal {
             Self::Stopping { .. } => "stopping",
             Self::Final => "final",
             Self::BadPart { .. } => "bad-part",
+            Self::TooManyParts { .. } => "too-many-parts",
             Self::ChecksumMismatch => "checksum-mismatch",
             Self::ChecksumMissing => "checksum-missing",
             Self::Forbidden => "forbidden",
@@ -153,6 +160,10 @@ impl Refusal {
             return Some(*retry_after);
         }
         // [ENG-43] Room comes back when something is removed, which takes a while.
+        if matches!(self, Self::StorageFull) {
+            return Some(Duration::from_secs(60));
+        }
+        // [ENG-64] room comes back when files are removed, which takes somebody a while
         if matches!(self, Self::StorageFull) {
             return Some(Duration::from_secs(60));
         }
@@ -182,6 +193,7 @@ impl Refusal {
             | Self::Busy { .. }
             | Self::Final
             | Self::BadPart { .. }
+            | Self::TooManyParts { .. }
             | Self::ChecksumMismatch
             | Self::ChecksumMissing
             | Self::Forbidden => None,

@@ -20,6 +20,7 @@ pub struct Metrics {
     finished: IntCounterVec,
     resumed: IntCounterVec,
     taken_over: IntCounter,
+    lost: IntCounter,
     cut: IntCounterVec,
     expired: IntCounter,
     removed: IntCounterVec,
@@ -114,6 +115,10 @@ impl Metrics {
             taken_over: make.counter(
                 "uploads_taken_over_total",
                 "Times that a newer writer ended an older one of the same upload.",
+            )?,
+            lost: make.counter(
+                "blobs_lost_total",
+                "Blobs that were found missing or shorter than the ledger says, each counted once.",
             )?,
             cut: make.counters(
                 "uploads_cut_total",
@@ -255,6 +260,11 @@ impl Metrics {
     /// An incomplete upload goes on.
     pub fn upload_resumed(&self, dialect: &'static str) {
         self.resumed.with_label_values(&[dialect]).inc();
+    }
+
+    /// Bytes that were acknowledged are missing in the store.
+    pub fn blob_lost(&self) {
+        self.lost.inc();
     }
 
     /// A newer writer ended an older one.
@@ -456,6 +466,7 @@ mod tests {
         metrics.upload_finished("xep0363", Duration::from_millis(20), 5_000_000);
         metrics.upload_resumed("content-range");
         metrics.taken_over();
+        metrics.blob_lost();
         metrics.cut("reset");
         metrics.expired(3);
         metrics.removed("retention", 4);
@@ -495,6 +506,7 @@ mod tests {
             r#"plimsoll_uploads_finished_total{dialect="xep0363"} 1"#,
             r#"plimsoll_uploads_resumed_total{dialect="content-range"} 1"#,
             "plimsoll_uploads_taken_over_total 1",
+            "plimsoll_blobs_lost_total 1",
             r#"plimsoll_uploads_cut_total{cause="reset"} 1"#,
             "plimsoll_uploads_expired_total 3",
             r#"plimsoll_uploads_removed_total{reason="retention"} 4"#,

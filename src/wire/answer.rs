@@ -33,7 +33,10 @@ pub fn coded(call: &Call<'_>, dialect: &'static str) -> Option<Reply> {
 #[must_use]
 pub fn fault(call: &Call<'_>, fault: &Fault) -> Reply {
     call.house.metrics.fault(fault.component.word());
-    tracing::error!(%fault, "a request failed by a fault of ours");
+    // [ENG-66] the engine has logged what is lost, once
+    if !fault.lost {
+        tracing::error!(%fault, "a request failed by a fault of ours");
+    }
     Reply::fault(fault)
 }
 

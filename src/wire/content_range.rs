@@ -240,6 +240,7 @@ fn answer(call: &Call<'_>, outcome: Result<Outcome, Error>) -> Reply {
         | Refusal::Overrun { .. }
         | Refusal::Broken { .. }
         | Refusal::BadPart { .. }
+        | Refusal::TooManyParts { .. }
         | Refusal::ChecksumMismatch
         | Refusal::ChecksumMissing => StatusCode::BAD_REQUEST,
         Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,

@@ -180,6 +180,7 @@ fn answer(call: &Call<'_>, error: Error) -> Reply {
         | Refusal::OffsetMismatch { .. }
         | Refusal::LengthMismatch { .. }
         | Refusal::BadPart { .. }
+        | Refusal::TooManyParts { .. }
         | Refusal::ChecksumMismatch
         | Refusal::ChecksumMissing
         | Refusal::TooLarge { .. }
@@ -192,5 +193,9 @@ fn answer(call: &Call<'_>, error: Error) -> Reply {
     };
     // [ENG-5] whether an incomplete upload exists is nobody's business but its writer's
     let told = if refusal == Refusal::Incomplete { Refusal::Unknown } else { refusal };
-    Reply::problem(status, told.word(), &told.to_string())
+    let reply = Reply::problem(status, told.word(), &told.to_string());
+    match told.retry_after() {
+        Some(pause) => reply.with(header::RETRY_AFTER, pause.as_secs().max(1)),
+        None => reply,
+    }
 }

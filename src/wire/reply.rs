@@ -129,11 +129,18 @@ impl Reply {
             Component::Sessions | Component::Abuse | Component::Ledger => StatusCode::SERVICE_UNAVAILABLE,
             Component::Blobs | Component::Leases => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let reply = Self::problem(
-            status,
-            "fault",
-            "The server failed to carry out the request. What it acknowledged is safe; try again.",
-        );
+        if fault.lost {
+            // [ENG-66] not "what it acknowledged is safe"
+            let detail = "Bytes of this upload are missing in the server's storage. Trying again does not help until \
+                          its operator has restored them; uploading the file anew does.";
+            return Self::problem(status, "lost", detail);
+        }
+        let reply = if status == StatusCode::INSUFFICIENT_STORAGE {
+            // [ENG-64] in every dialect, whichever write met the end of the disk
+            Self::problem(status, "storage-full", "The server's disk is full. Try again later.")
+        } else {
+            Self::problem(status, "fault", "The server failed to carry out the request. Try again.")
+        };
         match status {
             StatusCode::SERVICE_UNAVAILABLE => reply.with(header::RETRY_AFTER, 2),
             // Room comes back when files are removed, which takes somebody a while.

@@ -110,6 +110,7 @@ fn answer(call: &Call<'_>, outcome: Result<Outcome, Error>) -> Reply {
         | Refusal::TooShort { .. }
         | Refusal::Broken { .. }
         | Refusal::BadPart { .. }
+        | Refusal::TooManyParts { .. }
         | Refusal::ChecksumMismatch
         | Refusal::ChecksumMissing => StatusCode::BAD_REQUEST,
         Refusal::TooLarge { .. } | Refusal::Overrun { .. } => StatusCode::PAYLOAD_TOO_LARGE,

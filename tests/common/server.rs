@@ -23,6 +23,7 @@ pub(crate) struct Setup {
     keys: Vec<(String, String)>,
     namespace: Option<String>,
     store: PathBuf,
+    file_size: Option<u64>,
 }
 
 impl Setup {
@@ -38,7 +39,7 @@ impl Setup {
         ];
         let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
         let store = folder.path().join("store");
-        Self { folder: Arc::new(folder), keys, namespace: None, store }
+        Self { folder: Arc::new(folder), keys, namespace: None, store, file_size: None }
     }
 
     /// Set one key, e.g. `LIMITS__BODY_GAP`.
@@ -60,6 +61,13 @@ impl Setup {
     #[must_use]
     pub(crate) fn on(mut self, folder: &Path) -> Self {
         self.store = folder.join("store");
+        self
+    }
+
+    /// Run the server under RLIMIT_FSIZE, in bytes.
+    #[must_use]
+    pub(crate) fn with_file_size(mut self, limit: u64) -> Self {
+        self.file_size = Some(limit);
         self
     }
 
@@ -115,6 +123,12 @@ impl Setup {
     fn program(&self) -> Command {
         let built = || std::ffi::OsString::from(env!("CARGO_BIN_EXE_plimsoll"));
         let program = std::env::var_os("PLIMSOLL_BIN").unwrap_or_else(built);
+        if let Some(limit) = self.file_size {
+            // `prlimit` becomes the program, as `ip` does below.
+            let mut command = Command::new("prlimit");
+            command.arg(format!("--fsize={limit}")).arg(program);
+            return command;
+        }
         let Some(namespace) = &self.namespace else { return Command::new(program) };
         // `ip` becomes the program, so signals to our child reach it.
         let mut command = Command::new("ip");

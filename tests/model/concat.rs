@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, poll, stream};
 use plimsoll::{
     clock::{ManualClock, Timestamp},
     engine::{Engine, Error, Order, Parts, Piece, Refusal, Settings, Start, Write, digest::Check},
@@ -42,6 +42,7 @@ impl House {
             fence_timeout: Duration::from_secs(2),
             silent_writer: Duration::from_millis(250),
             incomplete_expires: Duration::from_hours(72),
+            max_parts: 1_000,
             partial_expires: Duration::from_hours(24),
             retention: None,
             own_names: Some("/files".into()),
@@ -197,4 +198,87 @@ async fn a_concatenation_takes_no_bytes_of_its_own() {
     }
     assert!(house.goes_on("/a", 2, b"e ").await);
     assert_eq!(house.read("/f").await, b"one ");
+}
+
+// [ENG-63]
+#[tokio::test(start_paused = true)]
+async fn a_concatenation_outlives_the_request_that_asked_for_it() {
+    let house = House::new();
+    house.part("/a", b"one ").await;
+    house.world.state().delays.sync = Duration::from_secs(1);
+    let mut asked = Box::pin(house.concatenate("/f", &["/a", "/a"]));
+    while house.phase("/f").is_none() {
+        assert!(poll!(&mut asked).is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(asked);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(house.read("/f").await, b"one one ");
+}
+
+// [ENG-63]
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_or_deletes_what_is_assembled_waits_for_nothing() {
+    let house = House::new();
+    house.part("/a", b"one ").await;
+    house.world.state().delays.sync = Duration::from_hours(1);
+    let whole = house.concatenate("/f", &["/a", "/a"]).await.unwrap();
+    assert_eq!(whole.phase, Phase::Receiving, "the answer does not wait for long");
+    let began = tokio::time::Instant::now();
+    let seen = house.engine.state(&whole.name, true).await.unwrap().unwrap();
+    assert_eq!((seen.phase, began.elapsed()), (Phase::Receiving, Duration::ZERO));
+    house.engine.delete(&whole.name, true).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    sleep(Duration::from_secs(1)).await;
+    assert!(matches!(house.phase("/f"), Some(Phase::Gone(_))));
+    assert_eq!(house.strays().await, 0);
+}
+
+// [ENG-62]
+#[tokio::test(start_paused = true)]
+async fn at_most_two_concatenations_are_assembled_at_once() {
+    let house = House::new();
+    house.part("/a", b"one ").await;
+    house.world.state().delays.sync = Duration::from_secs(10);
+    let began = tokio::time::Instant::now();
+    let names = ["/f", "/g", "/h", "/i"];
+    futures_util::future::join_all(names.map(|name| house.concatenate(name, &["/a"]))).await;
+    let complete = || names.iter().filter(|name| house.phase(name) == Some(Phase::Complete)).count();
+    for (second, expected) in [(9, 0), (11, 2), (19, 2), (21, 4)] {
+        tokio::time::sleep_until(began + Duration::from_secs(second)).await;
+        assert_eq!(complete(), expected, "after {second} s");
+    }
+}
+
+// [ENG-62]
+#[tokio::test(start_paused = true)]
+async fn a_concatenation_that_meets_the_end_of_the_disk_is_given_up() {
+    let house = House::new();
+    house.part("/a", b"one ").await;
+    house.begun("/b", b"tw", 4).await;
+    house.concatenate("/f", &["/a", "/b"]).await.unwrap();
+    house.world.state().room = Some(7);
+    let refused = house.concatenate("/g", &["/a", "/a"]).await;
+    assert!(matches!(refused, Err(Error::Refused(Refusal::StorageFull))), "{refused:?}");
+    assert_eq!(house.phase("/g"), None);
+    assert!(house.goes_on("/b", 2, b"o ").await);
+    assert!(matches!(house.phase("/f"), Some(Phase::Gone(_))), "{:?}", house.phase("/f"));
+    house.world.state().room = None;
+    let house = House::over(&house.world);
+    house.engine.recover().await.unwrap();
+    sleep(Duration::from_millis(1)).await;
+    assert!(matches!(house.phase("/f"), Some(Phase::Gone(_))), "it is not tried again");
+    assert_eq!(house.strays().await, 0);
+}
+
+// [ENG-67]
+#[tokio::test(start_paused = true)]
+async fn a_download_that_a_removal_overtakes_is_told_that_the_file_is_gone() {
+    let house = House::new();
+    house.part("/a", b"one ").await;
+    let whole = house.concatenate("/f", &["/a"]).await.unwrap();
+    let seen = house.engine.complete(&whole.name).await.unwrap();
+    house.engine.delete(&whole.name, true).await.unwrap();
+    let refused = house.engine.read(&seen, 0..4).await.err();
+    assert!(matches!(refused, Some(Error::Refused(Refusal::Gone(_)))), "{refused:?}");
 }

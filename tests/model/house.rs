@@ -181,6 +181,7 @@ fn settings() -> Settings {
         fence_timeout: FENCE_TIMEOUT,
         silent_writer: SILENT,
         incomplete_expires: EXPIRES,
+        max_parts: 1_000,
         partial_expires: EXPIRES,
         retention: Some(RETENTION),
         own_names: Some("/files".into()),

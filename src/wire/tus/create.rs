@@ -54,6 +54,11 @@ pub(super) async fn post(mut call: Call<'_>) -> Reply {
         Ok(wanted) => wanted,
         Err(reply) => return reply,
     };
+    if let Kind::Final(parts) = &wanted.kind
+        && let Err(refusal) = call.house.engine.may_join(parts.len())
+    {
+        return answer(&call, refusal.into());
+    }
     let name = Name(format!("{}/{}", call.realm.base_path, id::random_hex_128()));
     let (Lengths { length, body }, Wanted { check, about, kind }) = (lengths, wanted);
     let about = About { owner: grant.subject.clone(), ..about };

@@ -302,6 +302,7 @@ fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::TooShort { .. }
         | Refusal::LengthRequired
         | Refusal::BadPart { .. }
+        | Refusal::TooManyParts { .. }
         | Refusal::ChecksumMissing => StatusCode::BAD_REQUEST,
         Refusal::TooLarge { .. } | Refusal::Overrun { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::StorageFull => StatusCode::INSUFFICIENT_STORAGE,

@@ -9,10 +9,11 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use plimsoll::{
-    blobs::{BlobWriter, Blobs, Durable},
+    blobs::{BlobWriter, Blobs, Booking, Durable},
     fault::{Component, Fault},
     upload::{BlobKey, BlobState, Offset},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{Dice, FaultPoint, File, Style, World, pause};
 
@@ -25,6 +26,10 @@ fn fault(cause: impl Into<String>) -> Fault {
 
 fn full() -> Fault {
     Fault { full: true, ..fault("no space is left") }
+}
+
+fn lost(cause: &str) -> Fault {
+    Fault::lost("simulating", cause)
 }
 
 struct SimWriter {
@@ -48,6 +53,10 @@ impl SimWriter {
     /// Hand bytes to the "kernel", at the writer's own position and never at the file's end.
     fn put(&mut self, data: &[u8]) -> Result<(), Fault> {
         let mut st = self.world.state();
+        // [ENG-60] a store refuses what it has no room for
+        if st.room == Some(0) && !data.is_empty() {
+            return Err(full());
+        }
         let is_full = st.trips(FaultPoint::WriteFull);
         let fails = is_full || st.trips(FaultPoint::WriteBroken);
         // A failed write may have written a part.
@@ -176,12 +185,12 @@ impl Blobs for SimBlobs {
         let style = st.style;
         let mut second = false;
         let own = {
-            let file = st.files.get_mut(&key.0).ok_or_else(|| fault("the blob is not there"))?;
+            let file = st.files.get_mut(&key.0).ok_or_else(|| lost("the blob is not there"))?;
             let own = match style {
                 Style::Files => {
                     second = file.writers > 0;
                     let Some(held) = file.data.get(..offset).map(<[u8]>::to_vec) else {
-                        return Err(fault("the blob is shorter than the ledger says"));
+                        return Err(lost("the blob is shorter than the ledger says"));
                     };
                     file.data.truncate(offset);
                     file.synced = file.synced.min(offset);
@@ -205,9 +214,23 @@ impl Blobs for SimBlobs {
         Ok(SimWriter::open(&self.0, key, st.lazy, own))
     }
 
-    async fn concatenate(&self, key: &BlobKey, parts: &[(BlobKey, u64)]) -> Result<Durable, Fault> {
+    fn book(&self, bytes: u64) -> Result<Booking, Fault> {
+        let room = self.0.state().room;
+        if room.is_some_and(|room| room < bytes) { Err(full()) } else { Ok(Booking::default()) }
+    }
+
+    async fn concatenate(
+        &self,
+        key: &BlobKey,
+        parts: &[(BlobKey, u64)],
+        _booking: Booking,
+        stop: &CancellationToken,
+    ) -> Result<Durable, Fault> {
         let delay = self.0.state().delays.sync;
-        pause(delay).await;
+        tokio::select! {
+            () = pause(delay) => {}
+            () = stop.cancelled() => return Err(fault("it was told to stop")),
+        }
         let mut st = self.0.state();
         if st.trips(FaultPoint::Create) {
             return Err(fault("planted, while concatenating"));
@@ -246,7 +269,7 @@ impl Blobs for SimBlobs {
         let end = usize::try_from(range.end).map_err(|e| fault(e.to_string()))?;
         let start = usize::try_from(range.start).map_err(|e| fault(e.to_string()))?;
         if !st.files.contains_key(&key.0) {
-            return Err(fault("the blob is not there"));
+            return Err(lost("the blob is not there"));
         }
         let piece =
             st.content(&key.0, &state, end).and_then(|all| all.get(start..).map(Bytes::copy_from_slice));
