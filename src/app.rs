@@ -109,6 +109,7 @@ pub fn settings(config: &Config) -> Settings {
         checkpoint_bytes: config.store.checkpoint_bytes.bytes(),
         checkpoint_interval: config.store.checkpoint_interval.duration(),
         body_gap: limits.body_gap.duration(),
+        least_rate: limits.least_rate.bytes(),
         fence_timeout: limits.fence_timeout.duration(),
         silent_writer: limits.silent_writer.duration(),
         max_parts: usize::try_from(config.tus.max_parts).unwrap_or(usize::MAX),

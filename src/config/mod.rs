@@ -380,6 +380,8 @@ section! {
     ["limits"] struct Limits {
         /// A body that has been silent for so long is cut; what arrived is kept for resumption.
         body_gap: Period = Period::secs(60);
+        /// Bytes a second below which a body is cut, measured over 30 s; what arrived is kept. 0: no limit.
+        least_rate: Size = Size::of(0);
         /// How long an incomplete upload is kept after its last byte.
         incomplete_expires: Period = Period::hours(72);
         /// How long a newer writer waits for the older one to let go before it is answered 423.

@@ -76,6 +76,7 @@ fn bounds(config: &Config, checks: &mut Checks<'_>) {
     let Config { server, store, limits, slots, tus, session, abuse, redis, .. } = config;
     let byte = Size::of(1);
     checks.size(("store", "max_size"), store.max_size, byte, LARGEST_FILE);
+    checks.size(("limits", "least_rate"), limits.least_rate, Size::of(0), Size::mib(1024));
     checks.size(("store", "reserve"), store.reserve, Size::of(0), LARGEST_FILE);
     checks.size(("store", "checkpoint_bytes"), store.checkpoint_bytes, Size::kib(64), LARGEST_FILE);
     if config.ledger.ballast.bytes() > 0 {
@@ -276,6 +277,7 @@ mod tests {
             (check(|c| c.server.read_buffer = Size::of(8191)), "[server] read_buffer"),
             (check(|c| c.server.http2_window = Size::gib(2)), "[server] http2_window"),
             (check(|c| c.server.threads = 1025), "[server] threads"),
+            (check(|c| c.limits.least_rate = Size::gib(2)), "[limits] least_rate"),
             (check(|c| c.tus.max_parts = 0), "[tus] max_parts"),
         ] {
             assert!(wrong.iter().any(|w| w == key), "{key}: {wrong:?}");

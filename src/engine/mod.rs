@@ -127,6 +127,8 @@ pub struct Settings {
     pub checkpoint_interval: Duration,
     /// A body silent for so long is cut and kept.
     pub body_gap: Duration,
+    /// Bytes a second below which a body is cut and kept; 0 for none.
+    pub least_rate: u64,
     /// How long a newcomer waits for an older writer.
     pub fence_timeout: Duration,
     /// A writer silent for so long is ended by a HEAD.

@@ -51,10 +51,43 @@ pub(super) enum Ending {
 
 /// A writer that is silent for so long gives back the space that it holds ahead of its bytes.
 const QUIET: Duration = Duration::from_secs(5);
+/// The least rate is looked at over so much time, of which our own disk's does not count.
+const RATE_WINDOW: Duration = Duration::from_secs(30);
 /// What a writer that is being ended still takes of what has already arrived.
 const LAST_BYTES: u64 = 4 * 1024 * 1024;
 /// For how long it does so.
 const LAST_MOMENT: Duration = Duration::from_millis(20);
+
+/// Whether a client keeps up with the least rate; windows follow each other.
+struct LeastRate {
+    /// Bytes a second; 0 for none.
+    least: u64,
+    since: Instant,
+    received: u64,
+    /// Time of this window that the disk took.
+    disk: Duration,
+}
+
+impl LeastRate {
+    fn new(least: u64, received: u64) -> Self {
+        Self { least, since: Instant::now(), received, disk: Duration::ZERO }
+    }
+
+    /// Whether the window that ends now, if one does, brought too little.
+    fn is_missed(&mut self, received: u64) -> bool {
+        if self.least == 0 {
+            return false;
+        }
+        let took = self.since.elapsed().saturating_sub(self.disk);
+        if took < RATE_WINDOW {
+            return false;
+        }
+        let brought = received.saturating_sub(self.received);
+        let missed = brought < self.least.saturating_mul(took.as_secs());
+        *self = Self::new(self.least, received);
+        missed
+    }
+}
 
 type Sync = BoxFuture<'static, Result<Durable, Fault>>;
 
@@ -128,11 +161,16 @@ impl Receiver {
         let mut last_piece = Instant::now();
         let mut last_commit = Instant::now();
         let mut is_quiet = false;
+        let mut rate = LeastRate::new(settings.least_rate, self.received);
         let wake = sleep_until(last_piece + settings.body_gap.min(settings.checkpoint_interval).min(QUIET));
         tokio::pin!(wake);
         let ended = self.lease.ended();
         tokio::pin!(ended);
         loop {
+            // [ENG-70] who is slower than the least rate is cut like who is silent, and kept
+            if rate.is_missed(self.received) {
+                return self.settle(sync, Ending::Stalled).await;
+            }
             // [ENG-20] checkpoints while data arrives: when asked, by bytes, by time
             // [TUS-70] but nothing is committed of bytes whose checksum is still to be seen
             if self.check != Check::None {
@@ -192,11 +230,13 @@ impl Receiver {
                 }
                 piece = source.next() => {
                     self.lease.received();
+                    let came = Instant::now();
                     if let Some(ending) = self.take(piece).await {
                         return self.settle(sync, ending).await;
                     }
                     // [ENG-25] time that our disk took is no silence of the client's
                     last_piece = Instant::now();
+                    rate.disk += last_piece - came;
                     is_quiet = false;
                 }
             }

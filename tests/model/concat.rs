@@ -42,6 +42,7 @@ impl House {
             fence_timeout: Duration::from_secs(2),
             silent_writer: Duration::from_millis(250),
             incomplete_expires: Duration::from_hours(72),
+            least_rate: 0,
             max_parts: 1_000,
             partial_expires: Duration::from_hours(24),
             retention: None,

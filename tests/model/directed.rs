@@ -307,6 +307,7 @@ impl Bench {
             fence_timeout: Duration::from_secs(2),
             silent_writer: ms(250),
             incomplete_expires: Duration::from_hours(72),
+            least_rate: 10,
             max_parts: 1_000,
             partial_expires: Duration::from_hours(72),
             retention: None,
@@ -636,4 +637,26 @@ async fn retention_is_the_earlier_of_the_servers_and_the_credentials() {
     assert_eq!(bench.engine.sweep().await.unwrap().retired, 1);
     assert!(matches!(bench.engine.complete(&name()).await, Err(Error::Refused(Refusal::Gone(_)))));
     assert!(bench.world.state().files.is_empty());
+}
+
+// [ENG-70]
+#[tokio::test(start_paused = true)]
+async fn a_body_below_the_least_rate_is_cut_and_kept() {
+    let bench = Bench::new();
+    // Never silent for as long as the body gap.
+    let drops = stream::iter(0..100).then(|_| async {
+        sleep(Duration::from_secs(4)).await;
+        Ok(Piece::Data(Bytes::from_static(b"x")))
+    });
+    let refused = bench.write(whole(Some(100)), drops.boxed()).await.unwrap_err();
+    assert!(matches!(refused, Error::Refused(Refusal::Stalled { .. })), "{refused:?}");
+    let kept = bench.offset().unwrap();
+    assert!((6..=9).contains(&kept), "{kept}");
+    // One that keeps up is left alone.
+    let bench = Bench::new();
+    let steady = stream::iter(0..100).then(|_| async {
+        sleep(Duration::from_secs(1)).await;
+        Ok(Piece::Data(Bytes::from_static(&[b'x'; 11])))
+    });
+    assert!(bench.write(whole(Some(1_100)), steady.boxed()).await.unwrap().is_complete);
 }

@@ -181,6 +181,7 @@ fn settings() -> Settings {
         fence_timeout: FENCE_TIMEOUT,
         silent_writer: SILENT,
         incomplete_expires: EXPIRES,
+        least_rate: 0,
         max_parts: 1_000,
         partial_expires: EXPIRES,
         retention: Some(RETENTION),
