@@ -18,6 +18,9 @@ use std::{
 /// How long a look at the disk is believed, while what is asked for fits.
 const MAX_AGE: Duration = Duration::from_millis(500);
 
+/// The log says at most so often that there is too little room.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
 type Look = Box<dyn Fn() -> io::Result<u64> + Send + Sync>;
 
 /// The book of promised bytes of one store.
@@ -37,8 +40,8 @@ struct Counts {
     used: u64,
     /// Bytes that writers may still write without asking again.
     promised: u64,
-    /// Whether the last claim was cut short, so that the log says it once.
-    is_short: bool,
+    /// When the log last said that there is too little room.
+    warned: Option<Instant>,
 }
 
 impl std::fmt::Debug for SpaceBook {
@@ -72,11 +75,12 @@ impl SpaceBook {
         (claim.add(bytes) == bytes).then_some(claim)
     }
 
-    /// Whether others have eaten into the reserve, by a look at the disk that is no older than 500 ms.
+    /// Whether others have eaten an eighth of the reserve, by a look at the disk that is no older than 500 ms. A little
+    /// of it goes to the ledger and to the file system itself.
     pub fn is_overdrawn(&self) -> bool {
         self.with(|counts| {
             self.refresh(counts, MAX_AGE);
-            counts.free.is_some_and(|free| free.saturating_sub(counts.used) < self.reserve)
+            counts.free.is_some_and(|free| free.saturating_sub(counts.used) < self.reserve - self.reserve / 8)
         })
     }
 
@@ -89,14 +93,15 @@ impl SpaceBook {
             }
             let granted = self.left(counts).map_or(most, |left| left.min(most));
             counts.promised = counts.promised.saturating_add(granted);
-            if granted < most && !counts.is_short {
+            if granted < most && counts.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+                counts.warned = Some(Instant::now());
                 tracing::warn!(
                     free = counts.free,
                     reserve = self.reserve,
-                    "the disk has no room beyond [store] reserve; new bytes are refused until there is"
+                    "the disk has too little room beyond [store] reserve: what does not fit is refused; to do: free \
+                     space, or lower the reserve"
                 );
             }
-            counts.is_short = granted < most;
             granted
         })
     }
@@ -205,7 +210,7 @@ mod tests {
         let mut claim = book.claim(700).unwrap();
         claim.spend(700);
         assert!(!book.is_overdrawn());
-        disk.store(299, Ordering::Relaxed);
+        disk.store(200, Ordering::Relaxed);
         assert!(book.claim(1).is_none());
         assert!(book.is_overdrawn());
     }

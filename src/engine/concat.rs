@@ -73,7 +73,11 @@ impl Engine {
             && let Ok(Ok(assembled)) = timeout(PATIENCE, assembly).await
         {
             assembled?;
-            return Ok(self.parts.ledger.find(&upload.name).await?.ok_or(Refusal::Unknown)?);
+            let row = self.parts.ledger.find(&upload.name).await?.ok_or(Refusal::Unknown)?;
+            return match row.phase {
+                Phase::Gone(why) => Err(Refusal::Gone(why).into()),
+                Phase::Receiving | Phase::Complete => Ok(row),
+            };
         }
         Ok(upload)
     }
