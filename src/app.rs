@@ -435,7 +435,7 @@ async fn sweep(house: Arc<House>, interval: Duration) {
             _ = orphans.tick() => {
                 match engine.sweep_orphans().await {
                     Ok(0) => {}
-                    Ok(deleted) => tracing::info!(deleted, "deleted blobs that no upload refers to"),
+                    Ok(moved) => tracing::warn!(moved, "moved blobs that no upload refers to into the folder orphans of the store"),
                     Err(error) => tracing::error!(%error, "looking for orphaned blobs"),
                 }
                 continue;

@@ -36,8 +36,8 @@ use plimsoll::{
     telemetry::Metrics,
     upload::{BlobKey, Offset},
 };
-use tokio_util::sync::CancellationToken;
 use sim::{Style, World, blobs::SimBlobs};
+use tokio_util::sync::CancellationToken;
 
 fn key(n: u32) -> BlobKey {
     // Spread over the shards.

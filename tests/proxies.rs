@@ -55,7 +55,9 @@ struct Proxied {
 
 impl Drop for Proxied {
     fn drop(&mut self) {
-        let _ = self.proxy.kill();
+        // SIGKILL would leave the workers of nginx behind.
+        let pid = rustix::process::Pid::from_child(&self.proxy);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _ = self.proxy.wait();
     }
 }

@@ -11,6 +11,7 @@ mod ahead;
 pub mod disk;
 pub mod identity;
 mod join;
+mod orphans;
 pub mod space;
 
 use std::ops::Range;
@@ -77,6 +78,17 @@ pub trait Blobs: Send + Sync + std::fmt::Debug {
 
     /// Remove a blob; removing one that is not there is no error.
     async fn delete(&self, key: &BlobKey) -> Result<(), Fault>;
+
+    /// Move a blob that nothing refers to out of the way, for as long as the store keeps such blobs; `false` when it is too
+    /// young to be taken for an orphan.
+    async fn set_aside(&self, key: &BlobKey) -> Result<bool, Fault> {
+        self.delete(key).await.map(|()| true)
+    }
+
+    /// Delete what was set aside long ago; how many.
+    async fn purge(&self) -> Result<u64, Fault> {
+        Ok(0)
+    }
 
     /// One page of the keys in the store, from `page` 0 up to [`Blobs::pages`]. For finding orphans.
     async fn keys(&self, page: u32) -> Result<Vec<BlobKey>, Fault>;

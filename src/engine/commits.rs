@@ -61,13 +61,15 @@ impl Commits {
 
     /// Commit bytes that are durable. `Fenced` when a newer writer holds the upload.
     pub(super) async fn commit(&mut self, durable: &Durable, phase: Phase) -> Result<Swap, Fault> {
-        if self.in_doubt {
+        let was_in_doubt = self.in_doubt;
+        if was_in_doubt {
             self.clear_doubt().await?;
         }
         self.in_doubt = true;
         let swap = self.try_commit(durable, phase).await;
-        // [ENG-18] what was certainly not taken leaves no doubt, and its blob no room taken on a full disk
-        self.in_doubt = swap.as_ref().is_err_and(|fault| !fault.unchanged);
+        // [ENG-18] what was certainly not taken leaves no doubt, and its blob no room taken on a full disk; an earlier
+        // doubt ends with a commit alone
+        self.in_doubt = swap.as_ref().is_err_and(|fault| was_in_doubt || !fault.unchanged);
         swap
     }
 

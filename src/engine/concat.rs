@@ -18,8 +18,8 @@ use super::{Engine, Error, Order, Refusal, append::full_or};
 use crate::{
     blobs::{Booking, Durable},
     fault::Fault,
-    ledger::{Advance, Swap},
     leases::Lease,
+    ledger::{Advance, Swap},
     upload::{BlobKey, Gone, Kind, Name, Phase, Upload},
 };
 

@@ -372,10 +372,8 @@ impl Receiver {
 
     /// Make durable and commit what the ending asks for.
     async fn conclude(&mut self, ending: Ending) -> Ending {
-        let is_cut = matches!(
-            ending,
-            Ending::Superseded | Ending::Stalled | Ending::Broken | Ending::Stopping
-        );
+        let is_cut =
+            matches!(ending, Ending::Superseded | Ending::Stalled | Ending::Broken | Ending::Stopping);
         // [ENG-11] all of it is here: that the connection goes a moment later changes nothing
         let ending = if is_cut && self.is_all_here() { Ending::Complete } else { ending };
         let ending = match self.verify(ending).await {

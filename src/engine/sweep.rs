@@ -106,12 +106,16 @@ impl Engine {
         Ok(swap)
     }
 
-    /// [ENG-14] delete blobs that neither a row nor a writer at work refers to; returns how many
+    /// [ENG-14] set aside blobs that neither a row nor a writer at work refers to, once they are a day old; returns how many
     ///
     /// # Errors
     /// A fault of the ledger or the store.
     pub async fn sweep_orphans(&self) -> Result<u64, Error> {
-        let mut deleted = 0;
+        let purged = self.parts.blobs.purge().await?;
+        if purged > 0 {
+            tracing::info!(purged, "deleted orphaned blobs that were set aside a week ago");
+        }
+        let mut moved = 0;
         for page in 0..self.parts.blobs.pages() {
             let listed = self.parts.blobs.keys(page).await?;
             // Asked in this order: a writer that ends in between has committed before it is no longer live.
@@ -120,12 +124,17 @@ impl Engine {
                 let referenced: HashSet<BlobKey> =
                     self.parts.ledger.referenced(some).await?.into_iter().collect();
                 for orphan in some.iter().filter(|key| !referenced.contains(*key)) {
-                    self.parts.blobs.delete(orphan).await?;
-                    deleted += 1;
+                    if self.parts.blobs.set_aside(orphan).await? {
+                        moved += 1;
+                        tracing::warn!(
+                            blob = orphan.0,
+                            "no upload refers to this blob: moved to orphans/, and deleted in a week"
+                        );
+                    }
                 }
             }
         }
-        Ok(deleted)
+        Ok(moved)
     }
 }
 

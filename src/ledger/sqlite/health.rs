@@ -39,7 +39,7 @@ impl Health {
 
 /// [ENG-53] An error that is not damage says nothing against the file.
 async fn look_over(readers: &SqlitePool) -> Result<(), Fault> {
-    let found: Result<String, _> = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(readers).await;
+    let found: Result<String, _> = sqlx::query_scalar("PRAGMA integrity_check(1)").fetch_one(readers).await;
     let text = match found.map_err(Failure::from) {
         Ok(text) if text == "ok" => return Ok(()),
         Ok(text) => text,
