@@ -26,6 +26,7 @@ bench: ## Measure against nginx
 soak: ## 300 rounds of kill -9, 300 of a failing disk, 300 power cuts under 16 clients; 100 phones that switch networks every 10 s for 5 minutes
 	PLIMSOLL_CRASH_ROUNDS=300 cargo test --locked --test crash -- --nocapture
 	PLIMSOLL_FAULT_ROUNDS=300 PLIMSOLL_CUT_ROUNDS=300 cargo test --locked --test faults -- --nocapture
+	PLIMSOLL_ATTACK_SECONDS=300 cargo test --locked --test connections attacks -- --nocapture
 	PLIMSOLL_SWITCH_MINUTES=5 cargo test --locked --test switch -- --nocapture
 
 conformance-peers: ## Run the tus profile against tusd, @tus/server and rustus

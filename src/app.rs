@@ -1,6 +1,7 @@
 //! The composition root: the one place where the parts are made and put together, and where the server's life is
 //! told from the first line printed to the last byte kept.
 
+mod listening;
 mod pairing;
 mod reload;
 mod survival;
@@ -12,15 +13,12 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, StatusCode, header};
-use salvo::{
-    Depot, FlowCtrl, Handler, Request, Response, Router, Server, Service, async_trait,
-    conn::tcp::TcpAcceptor, fuse::FuseConfig, server::ServerHandle,
-};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-use tokio::{signal::unix, task::JoinHandle};
+use http::HeaderValue;
 
-use self::pairing::Pair;
+use self::{
+    listening::{Signals, listen, stop_on_signal},
+    pairing::Pair,
+};
 use crate::{
     auth::{KeyringError, Keys},
     blobs::disk::{DiskBlobs, DiskOptions, Durability},
@@ -31,25 +29,19 @@ use crate::{
     fault::Fault,
     leases::local::LocalLeases,
     ledger::{Ledger as _, sqlite::SqliteLedger},
+    listen::{Stop, raise_open_files},
     network::{Agents, Networks},
     telemetry::{Audit, AuditError, LogHandle, Metrics},
     wire::{
         Access, Create, Door, House, Realm, cors::Cors, creation_rate::CreationRate, front, peer::Proxies,
-        reply::Reply, visit::Remembered,
+        visit::Remembered,
     },
 };
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1024;
 /// Time between two scans for blobs that no upload refers to; the first is at the start.
 const ORPHANS_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// What the example uploads.
 const HELLO: &str = "Hello, Plimsoll";
-/// A peer that vanished is noticed after so long without a byte.
-const KEEPALIVE: Duration = Duration::from_secs(60);
-
-/// What salvo's accept loop gets to notice that it shall end, before its socket is closed under it.
-const LEAVE_ACCEPTING: Duration = Duration::from_millis(20);
 
 /// Why the server cannot run. Each text says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -175,7 +167,8 @@ async fn open_stores(
             config::Durability::Relaxed => Durability::Relaxed,
         },
         reserve: config.store.reserve.bytes(),
-        buffer_memory: config.store.buffer_memory.bytes(),
+        // The other half is for what connections hold; see `listening`.
+        buffer_memory: config.store.buffer_memory.bytes() / 2,
     };
     let blobs = DiskBlobs::open(&options, Arc::clone(metrics))?;
     let (url, ballast) = (config.ledger_url(), config.ledger.ballast.bytes());
@@ -264,9 +257,10 @@ async fn house(
 pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
     let config = &loaded.config;
     // [ENG-65] a write beyond the limit of the file size (ulimit -f) is to fail, and not to end the server
-    let _file_size = unix::signal(unix::SignalKind::from_raw(libc::SIGXFSZ))
+    let _file_size = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(libc::SIGXFSZ))
         .map_err(|source| ServeError::System { doing: "listening for SIGXFSZ", source })?;
     let metrics = Metrics::new();
+    let descriptors = raise_open_files();
     for name in &loaded.ignored {
         tracing::warn!(name, "this environment variable sets no key; `plimsoll config` lists every key");
     }
@@ -278,17 +272,9 @@ pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
     let address = listener
         .local_addr()
         .map_err(|source| ServeError::System { doing: "reading the address", source })?;
-    let figures = if config.metrics.enabled {
-        Some(serve_metrics(config.metrics.listen, Arc::clone(&metrics))?)
-    } else {
-        None
-    };
-    // A second handle on the same socket, since salvo keeps its own until the last connection has ended.
-    let closing = socket2::SockRef::from(&listener)
-        .try_clone()
-        .map_err(|source| ServeError::System { doing: "duplicating the listener", source })?;
-    let server = public_server(config, listener);
-    let handle = server.handle();
+    let figures = if config.metrics.enabled { Some(listening::serve_metrics(config, &house)?) } else { None };
+    let stop = Stop::default();
+    let shared = listening::shared(config, &house, descriptors, stop.clone());
     let sweeper = tokio::spawn(sweep(Arc::clone(&house), config.limits.sweep_interval.duration()));
     let counting = tokio::spawn(pair.clone().count_on_hourly());
     let cleaner = keeper
@@ -297,11 +283,11 @@ pub async fn serve(loaded: &Loaded, log: &LogHandle) -> Result<(), ServeError> {
     let signals = Signals::listen()
         .map_err(|source| ServeError::System { doing: "listening for SIGTERM and SIGINT", source })?;
     let drain = config.server.drain_timeout.duration();
-    let stopping = tokio::spawn(stop_on_signal(signals, handle, closing, engine.clone(), drain));
+    let stopping = tokio::spawn(stop_on_signal(signals, stop, engine.clone(), drain));
     let reloading = reload::watch(loaded, secrets, Arc::clone(&house), log.clone(), house.audit.clone())
         .map_err(|source| ServeError::System { doing: "listening for SIGHUP", source })?;
     announce(config, address, figures.as_ref().map(|(address, _)| *address), &SystemClock);
-    let served = server.try_serve(front::service(house)).await;
+    let served = crate::listen::serve(listener, front::service(house), shared).await;
     // The listener is closed and every handler is gone; their appends commit what they have.
     if let Some(keeper) = keeper {
         keeper.settle().await;
@@ -332,99 +318,6 @@ pub async fn inspect_ledger(config: &Config) -> Result<String, Fault> {
     Ok(found)
 }
 
-fn listen(address: SocketAddr, section: &'static str) -> Result<tokio::net::TcpListener, ServeError> {
-    let open = || -> io::Result<tokio::net::TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        // Accepted sockets inherit both.
-        socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        tokio::net::TcpListener::from_std(socket.into())
-    };
-    open().map_err(|source| ServeError::Listen { address, section, source })
-}
-
-fn public_server(config: &Config, listener: tokio::net::TcpListener) -> Server<TcpAcceptor> {
-    // It was bound a moment ago, so its address can be read.
-    #[allow(clippy::expect_used, reason = "the only failure is that of local_addr, which has just succeeded")]
-    let acceptor = TcpAcceptor::try_from(listener).expect("a bound listener has an address");
-    let mut server = Server::new(acceptor);
-    server.http1_mut().max_buf_size(config.server.read_buffer.in_memory().max(8192)).half_close(true);
-    let window =
-        u32::try_from(config.server.http2_window.bytes()).unwrap_or(u32::MAX >> 1).min(u32::MAX >> 1);
-    server
-        .http2_mut()
-        .initial_stream_window_size(window)
-        .initial_connection_window_size(window)
-        .max_concurrent_streams(256);
-    if config.server.max_connections > 0 {
-        server = server.max_connections(config.server.max_connections as usize);
-    }
-    let header_timeout = config.server.header_timeout.duration();
-    server.fuse_config(FuseConfig::default().with_http1_header_timeout(header_timeout))
-}
-
-/// The signals that stop the server. Listened for before it says that it is ready: from then on none may kill it.
-struct Signals {
-    terminate: unix::Signal,
-    interrupt: unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            terminate: unix::signal(unix::SignalKind::terminate())?,
-            interrupt: unix::signal(unix::SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// First signal: no new connections, running requests get `drain` to end, then they are cut and kept. Second
-/// signal: out at once.
-async fn stop_on_signal(
-    mut signals: Signals,
-    handle: ServerHandle,
-    listener: Socket,
-    engine: Engine,
-    drain: Duration,
-) {
-    signals.next().await;
-    tracing::info!(
-        writers = engine.writers(),
-        seconds = drain.as_secs(),
-        "stopping: running requests may end; a second signal ends at once"
-    );
-    // Cutting the writers first lets their handlers answer before the connections are closed under them.
-    handle.stop_graceful(drain + Duration::from_secs(2));
-    // Salvo leaves its accept loop now. New connections are to be refused, not to wait in the backlog for nobody.
-    tokio::time::sleep(LEAVE_ACCEPTING).await;
-    if let Err(cause) = listener.shutdown(std::net::Shutdown::Both) {
-        tracing::debug!(%cause, "the listener stays open until the last request has ended");
-    }
-    drop(listener);
-    tokio::select! {
-        () = tokio::time::sleep(drain) => engine.cut(),
-        () = signals.next() => {
-            tracing::warn!("second signal: ending at once; bytes since the last checkpoint are lost");
-            #[allow(clippy::exit, reason = "the operator asked for it twice")]
-            std::process::exit(1);
-        }
-    }
-    signals.next().await;
-    #[allow(clippy::exit, reason = "the operator asked for it twice")]
-    std::process::exit(1);
-}
-
 async fn sweep(house: Arc<House>, interval: Duration) {
     let engine = &house.engine;
     let mut ticks = tokio::time::interval(interval);
@@ -450,37 +343,6 @@ async fn sweep(house: Arc<House>, interval: Duration) {
             Err(error) => tracing::error!(%error, "sweeping"),
         }
     }
-}
-
-struct Figures(Arc<Metrics>);
-
-#[async_trait]
-impl Handler for Figures {
-    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
-        let mut reply = Reply::new(StatusCode::OK).no_store();
-        reply.headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
-        );
-        reply.content = crate::wire::reply::Content::Whole(self.0.render().into());
-        reply.write(res);
-    }
-}
-
-fn serve_metrics(at: SocketAddr, metrics: Arc<Metrics>) -> Result<(SocketAddr, JoinHandle<()>), ServeError> {
-    let listener = listen(at, "metrics")?;
-    let address = listener
-        .local_addr()
-        .map_err(|source| ServeError::System { doing: "reading the address", source })?;
-    let acceptor = TcpAcceptor::try_from(listener)
-        .map_err(|source| ServeError::System { doing: "opening the metrics listener", source })?;
-    let service = Service::new(Router::with_path("metrics").get(Figures(metrics)));
-    let task = tokio::spawn(async move {
-        if let Err(error) = Server::new(acceptor).try_serve(service).await {
-            tracing::error!(%error, "the metrics listener ended");
-        }
-    });
-    Ok((address, task))
 }
 
 /// The ready lines on standard output; other programs wait for `listening on`.

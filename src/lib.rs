@@ -12,6 +12,7 @@ pub mod guard;
 pub mod id;
 pub mod leases;
 pub mod ledger;
+pub mod listen;
 pub mod network;
 pub mod private;
 pub mod redis_link;

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// What each module may name of ours. A module that is not listed here fails, so that nobody forgets it.
-const MAY_NAME: [(&str, &[&str]); 21] = [
+const MAY_NAME: [(&str, &[&str]); 22] = [
     ("clock", &[]),
     ("fault", &[]),
     ("id", &[]),
@@ -48,6 +48,7 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
             "config",
         ],
     ),
+    ("listen", &["wire", "guard", "config", "clock", "telemetry"]),
     ("cli", &["app", "auth", "config", "clock", "fault", "id", "telemetry", "upload", "private"]),
     ("app", EVERYTHING),
     ("main", EVERYTHING),
@@ -72,13 +73,17 @@ const FREE_OF_HTTP: [&str; 13] = [
     "network",
     "redis_link",
 ];
-const HTTP_CRATES: [&str; 8] =
-    ["salvo", "http", "http_body", "http_body_util", "hyper", "headers", "reqwest", "axum"];
+const HTTP_CRATES: [&str; 9] =
+    ["salvo", "http", "http_body", "http_body_util", "hyper", "h2", "headers", "reqwest", "axum"];
 /// And the server's own crate is named by these only.
-const MAY_SERVE: [&str; 3] = ["wire", "app", "main"];
+const MAY_SERVE: [&str; 4] = ["wire", "listen", "app", "main"];
 /// Crates that only few modules may name.
-const AT_HOME: [(&str, &[&str]); 3] =
-    [("sqlx", &["ledger"]), ("object_store", &["blobs"]), ("redis", &["redis_link", "session", "guard"])];
+const AT_HOME: [(&str, &[&str]); 4] = [
+    ("h2", &["listen"]),
+    ("sqlx", &["ledger"]),
+    ("object_store", &["blobs"]),
+    ("redis", &["redis_link", "session", "guard"]),
+];
 
 /// The stores themselves, which only the composition root names; everyone else names their traits.
 const STORES: [&str; 11] = [

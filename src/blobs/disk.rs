@@ -49,6 +49,8 @@ use crate::{
 
 /// Bytes of one piece of a download.
 const READ_PIECE: u64 = 512 * 1024;
+/// The first read of a download; each further one is twice as large.
+const FIRST_READ_PIECE: u64 = 64 * 1024;
 /// Dirty bytes after which the kernel is asked to start writing, so that the sync at the end finds little to do.
 const WRITEBACK_EVERY: u64 = 32 * 1024 * 1024;
 /// Whether a checkpoint waits for the disk.
@@ -342,13 +344,14 @@ impl Blobs for DiskBlobs {
         }
         let file = Arc::new(file);
         let metrics = Arc::clone(&self.metrics);
-        Ok(Box::pin(stream::try_unfold(range, move |rest| {
+        // A client that takes nothing holds a small piece in memory; whoever takes much gets large ones.
+        Ok(Box::pin(stream::try_unfold((range, FIRST_READ_PIECE), move |(rest, most)| {
             let (file, metrics) = (Arc::clone(&file), Arc::clone(&metrics));
             async move {
                 if rest.is_empty() {
                     return Ok(None);
                 }
-                let size = usize::try_from((rest.end - rest.start).min(READ_PIECE)).unwrap_or(1);
+                let size = usize::try_from((rest.end - rest.start).min(most)).unwrap_or(1);
                 let piece = blocking("reading a blob", move || {
                     let mut piece = BytesMut::zeroed(size);
                     file.read_exact_at(&mut piece, rest.start)?;
@@ -357,7 +360,7 @@ impl Blobs for DiskBlobs {
                 .await?;
                 metrics.sent(piece.len() as u64);
                 let next = rest.start + piece.len() as u64;
-                Ok(Some((piece, next..rest.end)))
+                Ok(Some((piece, (next..rest.end, (most * 2).min(READ_PIECE)))))
             }
         })))
     }

@@ -131,19 +131,37 @@ section! {
         /// that is there. Where both are there and do not name the same client, "auto" believes neither, since the
         /// client may have written one of them: name the header if your proxies pass the other one on.
         forwarded_header: ForwardedHeader = ForwardedHeader::Auto;
-        /// How long a client may take to send the head of a request.
+        /// How long a client may take to send the head of a request, from its first byte; and for the first byte of a
+        /// connection. It is answered 408 after that.
         header_timeout: Period = Period::secs(30);
+        /// How long a connection may stay open without a request after an answer. On HTTP/2 everything but an open
+        /// request counts as silence. Keep it above the time for which a reverse proxy keeps its connections (nginx: 60 s).
+        keep_alive_timeout: Period = Period::secs(75);
+        /// How long a client may take nothing of an answer before its connection, or its HTTP/2 stream, is closed.
+        write_stall_timeout: Period = Period::secs(30);
+        /// Largest head of a request, all its fields together. A larger one is answered 431.
+        max_head_size: Size = Size::kib(64);
         /// How long running requests may go on after SIGTERM before they are cut and their bytes kept.
         drain_timeout: Period = Period::secs(10);
-        /// Connections open at the same time; further ones wait. 0: no limit.
+        /// Connections open at the same time; further ones wait. The limit of open files bounds them too: at the start the
+        /// soft one is raised to the hard one, and a connection counts twice, for its socket and the file of its request.
+        /// 0: as many as that allows.
         max_connections: u32 = 0;
+        /// Connections of one address, and never more than half of all; further ones are closed at once. IPv6 counts by
+        /// /64. Addresses of `trusted_proxies` and of [abuse] allow have no such bound. 0: no bound.
+        max_connections_per_address: u32 = 256;
         /// Worker threads. 0: one a core.
         threads: u32 = 0;
-        /// Read buffer of an HTTP/1 connection, the largest part of what an upload costs in memory. Smaller
-        /// saves memory with many uploads and costs processor time.
+        /// Read buffer of an HTTP/1 connection whose upload needs more than 16 KiB, while [store] buffer_memory has room.
+        /// Smaller saves memory with many uploads and costs processor time.
         read_buffer: Size = Size::kib(256);
-        /// Flow-control window of an HTTP/2 stream: what may be under way before the server acknowledges.
-        /// Speed over a long line is at most this much per round trip.
+        /// Whether HTTP/2 is spoken to clients that begin with it (h2c with prior knowledge). Otherwise they get 505.
+        http2: bool = true;
+        /// Requests at the same time on one HTTP/2 connection.
+        http2_streams: u32 = 64;
+        /// Largest flow-control window of an HTTP/2 connection: what may be under way before the server has read it. It
+        /// begins with 256 KiB and grows with what is read, while [store] buffer_memory has room. Speed over a long
+        /// line is at most half of it per round trip and upload.
         http2_window: Size = Size::mib(8);
     }
 }
@@ -164,7 +182,8 @@ section! {
         checkpoint_bytes: Size = Size::mib(64);
         /// ... or after so much time, whichever comes first. A crash costs at most what came since.
         checkpoint_interval: Period = Period::secs(1);
-        /// Bound on all bytes that wait in memory for a slow disk, over all uploads together.
+        /// Bound on all bytes that wait in memory, over all uploads together: half of it for a slow disk, half for the
+        /// read buffers and HTTP/2 windows of connections, beyond the first 64 KiB of each.
         buffer_memory: Size = Size::mib(64);
     }
 }

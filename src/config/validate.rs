@@ -71,6 +71,8 @@ const LARGEST_WINDOW: Size = Size::of((1 << 31) - 1);
 /// RFC 9113 section 6.9.2: the window that every stream starts with.
 const SMALLEST_WINDOW: Size = Size::of(65_535);
 const MOST_THREADS: u32 = 1024;
+/// Each open stream may hold a piece of an answer in memory.
+const MOST_STREAMS: u32 = 1024;
 
 fn bounds(config: &Config, checks: &mut Checks<'_>) {
     let Config { server, store, limits, slots, tus, session, abuse, redis, .. } = config;
@@ -85,6 +87,12 @@ fn bounds(config: &Config, checks: &mut Checks<'_>) {
     checks.size(("store", "buffer_memory"), store.buffer_memory, Size::mib(1), Size::gib(1024));
     checks.size(("server", "read_buffer"), server.read_buffer, SMALLEST_READ_BUFFER, Size::mib(64));
     checks.size(("server", "http2_window"), server.http2_window, SMALLEST_WINDOW, LARGEST_WINDOW);
+    checks.size(("server", "max_head_size"), server.max_head_size, Size::kib(8), Size::mib(1));
+    if server.http2_streams == 0 || server.http2_streams > MOST_STREAMS {
+        let accepted = format!("a whole number from 1 to {MOST_STREAMS}");
+        let wrong = format!("{} is out of range", server.http2_streams);
+        checks.fail("server", "http2_streams", wrong, &accepted, "to do without HTTP/2 set http2 = false");
+    }
     if server.threads > MOST_THREADS {
         let accepted = format!("a whole number from 0 to {MOST_THREADS}");
         let wrong = format!("{} is out of range", server.threads);
@@ -106,6 +114,8 @@ fn bounds(config: &Config, checks: &mut Checks<'_>) {
     }
     for (section, key, period) in [
         ("server", "header_timeout", server.header_timeout),
+        ("server", "keep_alive_timeout", server.keep_alive_timeout),
+        ("server", "write_stall_timeout", server.write_stall_timeout),
         ("store", "checkpoint_interval", store.checkpoint_interval),
         ("slots", "token_lifetime", slots.token_lifetime),
         ("slots", "bearer_lifetime", slots.bearer_lifetime),
@@ -132,9 +142,10 @@ fn bounds(config: &Config, checks: &mut Checks<'_>) {
 
 fn relations(config: &Config, checks: &mut Checks<'_>) {
     let Config { server, store, limits, metrics, .. } = config;
-    if store.buffer_memory < server.read_buffer {
-        let wrong = format!("{} is less than one [server] read_buffer", store.buffer_memory);
-        let accepted = format!("at least {}", server.read_buffer);
+    let twice = Size::of(server.read_buffer.bytes().saturating_mul(2));
+    if store.buffer_memory < twice {
+        let wrong = format!("{} is less than two of [server] read_buffer", store.buffer_memory);
+        let accepted = format!("at least {twice}");
         checks.fail("store", "buffer_memory", wrong, &accepted, "raise it, or lower read_buffer");
     }
     if limits.body_gap >= limits.incomplete_expires && !limits.incomplete_expires.is_zero() {
@@ -279,6 +290,8 @@ mod tests {
             (check(|c| c.server.threads = 1025), "[server] threads"),
             (check(|c| c.limits.least_rate = Size::gib(2)), "[limits] least_rate"),
             (check(|c| c.tus.max_parts = 0), "[tus] max_parts"),
+            (check(|c| c.server.max_head_size = Size::kib(4)), "[server] max_head_size"),
+            (check(|c| c.server.http2_streams = 0), "[server] http2_streams"),
         ] {
             assert!(wrong.iter().any(|w| w == key), "{key}: {wrong:?}");
         }
@@ -291,6 +304,8 @@ mod tests {
         assert_eq!(check(|c| c.limits.incomplete_expires = Period::ZERO), ["[limits] incomplete_expires"]);
         assert_eq!(check(|c| c.limits.sweep_interval = Period::ZERO), ["[limits] sweep_interval"]);
         assert_eq!(check(|c| c.server.header_timeout = Period::ZERO), ["[server] header_timeout"]);
+        assert_eq!(check(|c| c.server.keep_alive_timeout = Period::ZERO), ["[server] keep_alive_timeout"]);
+        assert_eq!(check(|c| c.server.write_stall_timeout = Period::ZERO), ["[server] write_stall_timeout"]);
         assert!(check(|c| c.server.drain_timeout = Period::ZERO).is_empty(), "to cut at once is a choice");
     }
 

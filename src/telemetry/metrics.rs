@@ -44,6 +44,9 @@ pub struct Metrics {
     banned: IntGauge,
     rate_limited: IntCounterVec,
     unaudited: IntCounter,
+    connections: IntGauge,
+    connections_closed: IntCounterVec,
+    connections_refused: IntCounterVec,
     redis_degraded: IntGaugeVec,
     redis_outages: IntCounterVec,
 }
@@ -213,6 +216,19 @@ impl Metrics {
             )?,
             unaudited: make
                 .counter("audit_lost_total", "Events that could not be written to the audit log.")?,
+            connections: make.gauge("connections", "Connections that are open.")?,
+            connections_closed: make.counters(
+                "connections_closed_total",
+                "Connections closed, by reason: client, idle, slow-head, write-stall, drained, forced; and stream-stall for \
+                 a single HTTP/2 stream.",
+                &["reason"],
+            )?,
+            connections_refused: make.counters(
+                "connections_refused_total",
+                "Connections refused, by reason: address (too many of one), error (accept failed), and descriptors for \
+                 a single HTTP/2 stream.",
+                &["reason"],
+            )?,
             redis_degraded: make.gauges(
                 "redis_degraded",
                 "1 while a part goes on in memory because Redis is away, by part.",
@@ -378,6 +394,21 @@ impl Metrics {
         self.unaudited.inc();
     }
 
+    /// Connections were opened (positive) or closed (negative).
+    pub fn connections(&self, delta: i64) {
+        self.connections.add(delta);
+    }
+
+    /// A connection ended, or one of its streams.
+    pub fn connection_closed(&self, reason: &'static str) {
+        self.connections_closed.with_label_values(&[reason]).inc();
+    }
+
+    /// A connection was not served, or one of its streams.
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.connections_refused.with_label_values(&[reason]).inc();
+    }
+
     /// A part goes on in memory because Redis is away, or no longer does.
     pub fn redis_degraded(&self, part: &'static str, is_degraded: bool) {
         self.redis_degraded.with_label_values(&[part]).set(i64::from(is_degraded));
@@ -490,6 +521,9 @@ mod tests {
         metrics.banned_addresses(6);
         metrics.rate_limited("subject");
         metrics.audit_lost();
+        metrics.connections(2);
+        metrics.connection_closed("idle");
+        metrics.connection_refused("address");
         metrics.redis_degraded("sessions", true);
         metrics.redis_outage("sessions");
         metrics
@@ -531,6 +565,9 @@ mod tests {
             "plimsoll_banned_addresses 6",
             r#"plimsoll_rate_limited_total{by="subject"} 1"#,
             "plimsoll_audit_lost_total 1",
+            "plimsoll_connections 2",
+            r#"plimsoll_connections_closed_total{reason="idle"} 1"#,
+            r#"plimsoll_connections_refused_total{reason="address"} 1"#,
             r#"plimsoll_redis_degraded{part="sessions"} 1"#,
             r#"plimsoll_redis_outages_total{part="sessions"} 1"#,
         ] {

@@ -3,6 +3,7 @@
 use std::{
     io,
     pin::Pin,
+    sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -20,6 +21,24 @@ use crate::engine::{Broken, Piece, digest::Claim};
 const LINGER_GAP: Duration = Duration::from_secs(5);
 /// and for so long altogether.
 const LINGER: Duration = Duration::from_secs(30);
+
+/// The rest of an unwanted body that is certainly read, so that its connection can go on.
+const SHORT: u64 = 64 * 1024;
+
+tokio::task_local! {
+    /// Whether the request that is answered leaves a body unread that ends its connection.
+    static UNREAD: AtomicBool;
+}
+
+/// Await an answer, and learn whether it leaves a body that ends the connection.
+pub async fn noting_unread<T>(answering: impl Future<Output = T>) -> (T, bool) {
+    UNREAD
+        .scope(AtomicBool::new(false), async {
+            let answer = answering.await;
+            (answer, UNREAD.with(|unread| unread.load(Ordering::Relaxed)))
+        })
+        .await
+}
 
 /// How a request announces its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +81,8 @@ pub struct RequestSource {
     over: bool,
     /// Whether nobody but us would read on: HTTP/1, and the client does not wait for `100 Continue`.
     lingers: bool,
+    /// Whether dropping it unread ends the connection.
+    ends: bool,
     /// What the trailers claim of the body, where the dialect knows such a thing.
     claim: Option<fn(&HeaderMap) -> Option<Claim>>,
 }
@@ -79,7 +100,15 @@ impl RequestSource {
     pub fn new(body: ReqBody, headers: &HeaderMap, version: Version) -> Self {
         let waits =
             headers.get(header::EXPECT).is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        Self { over: body.is_end_stream(), body, lingers: version < Version::HTTP_2 && !waits, claim: None }
+        let is_http1 = version < Version::HTTP_2;
+        let is_short = Body::size_hint(&body).upper().is_some_and(|size| size <= SHORT);
+        Self {
+            over: body.is_end_stream(),
+            body,
+            lingers: is_http1 && !waits,
+            ends: is_http1 && (waits || !is_short),
+            claim: None,
+        }
     }
 }
 
@@ -155,7 +184,13 @@ pub fn unwanted(body: ReqBody, headers: &HeaderMap, version: Version) {
 
 impl Drop for RequestSource {
     fn drop(&mut self) {
-        if self.over || !self.lingers {
+        if self.over {
+            return;
+        }
+        if self.ends {
+            let _outside_of_a_request = UNREAD.try_with(|unread| unread.store(true, Ordering::Relaxed));
+        }
+        if !self.lingers {
             return;
         }
         let mut body = std::mem::take(&mut self.body);

@@ -44,7 +44,12 @@ impl Handler for Front {
         let (method, version) = (req.method().clone(), req.version());
         let origin = req.headers().get(header::ORIGIN).cloned();
         let span = tracing::info_span!("request", id = %request_id, method = %method, upload = tracing::field::Empty);
-        let (route, mut reply) = self.answer(req, &request_id).instrument(span.clone()).await;
+        let answering = self.answer(req, &request_id).instrument(span.clone());
+        let ((route, mut reply), ends) = body::noting_unread(answering).await;
+        // [XEP-107] the rest of the body will not be read to its end
+        if ends {
+            reply = reply.with(header::CONNECTION, "close");
+        }
         self.house.cors.mark(origin.as_ref(), &mut reply.headers);
         reply = reply.with(X_REQUEST_ID, &request_id);
         self.house.metrics.request(method.as_str(), route, reply.status.as_u16());
@@ -69,6 +74,18 @@ impl Front {
         if req.version() == Version::HTTP_11 && req.headers().get_all(header::HOST).iter().count() != 1 {
             let detail = "an HTTP/1.1 request has exactly one Host field";
             return ("none", Reply::problem(StatusCode::BAD_REQUEST, "malformed", detail));
+        }
+        // [XEP-105] RFC 9112 section 3.2
+        if !req.headers().get(header::HOST).is_none_or(is_host) {
+            body::unwanted(req.take_body(), req.headers(), req.version());
+            let detail = "the Host field is not a host with an optional port";
+            return ("none", Reply::problem(StatusCode::BAD_REQUEST, "malformed", detail));
+        }
+        // [XEP-106] the library takes the chunks off, and what is within them would be stored as if it were the file
+        if !has_known_coding(req.headers()) {
+            let detail = "of the transfer codings this server knows chunked alone";
+            let reply = Reply::problem(StatusCode::NOT_IMPLEMENTED, "transfer-coding", detail);
+            return ("none", reply.with(header::CONNECTION, "close"));
         }
         let raw = req.uri().path();
         match raw {
@@ -218,6 +235,33 @@ async fn ready(house: &House) -> Reply {
     }
 }
 
+/// RFC 3986 section 3.2.2 and 3.2.3: a name, an address, or one in brackets, and perhaps a port. It may be empty.
+fn is_host(value: &HeaderValue) -> bool {
+    let Ok(text) = value.to_str() else { return false };
+    let is_port = |text: &str| text.is_empty() || text.strip_prefix(':').is_some_and(is_digits);
+    if let Some(rest) = text.strip_prefix('[') {
+        let Some((inner, port)) = rest.split_once(']') else { return false };
+        let is_literal = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:%".contains(&b);
+        return !inner.is_empty() && inner.bytes().all(is_literal) && is_port(port);
+    }
+    let (name, port) = text.find(':').map_or((text, ""), |at| text.split_at(at));
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&b);
+    name.bytes().all(is_name) && is_port(port)
+}
+
+fn is_digits(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn has_known_coding(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(only), None) => only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
+}
+
 /// The client's id when it is a plain word, so that its logs and ours can be matched; else one of ours. Shorter than a
 /// session's id, which would else be in the log of whoever takes the one for the other.
 fn request_id(req: &Request) -> String {
@@ -245,5 +289,42 @@ impl Handler for Unhandled {
         }
         res.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         ctrl.skip_rest();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for good in [
+            "a.example",
+            "a.example:8080",
+            "192.0.2.1",
+            "[2001:db8::1]:443",
+            "[::1]",
+            "localhost:",
+            "",
+            "a_b",
+        ] {
+            assert!(is_host(&HeaderValue::from_str(good).unwrap()), "{good}");
+        }
+        for bad in [
+            "a b",
+            "a.example:80x",
+            "a/b",
+            "a@b",
+            "http://a",
+            "[::1",
+            "[]",
+            "::1",
+            "a:1:2",
+            "a,b\"",
+            "a?b",
+            "a#b",
+        ] {
+            assert!(!is_host(&HeaderValue::from_str(bad).unwrap()), "{bad}");
+        }
     }
 }

@@ -23,6 +23,7 @@ mod denial;
 pub mod disposition;
 pub mod download;
 pub mod download_plan;
+pub mod early;
 pub mod empty;
 pub mod front;
 pub mod path;

@@ -24,6 +24,8 @@ pub(crate) struct Setup {
     namespace: Option<String>,
     store: PathBuf,
     file_size: Option<u64>,
+    /// Arguments of the shell's `ulimit`.
+    open_files: Option<String>,
 }
 
 impl Setup {
@@ -39,7 +41,7 @@ impl Setup {
         ];
         let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
         let store = folder.path().join("store");
-        Self { folder: Arc::new(folder), keys, namespace: None, store, file_size: None }
+        Self { folder: Arc::new(folder), keys, namespace: None, store, file_size: None, open_files: None }
     }
 
     /// Set one key, e.g. `LIMITS__BODY_GAP`.
@@ -68,6 +70,20 @@ impl Setup {
     #[must_use]
     pub(crate) fn with_file_size(mut self, limit: u64) -> Self {
         self.file_size = Some(limit);
+        self
+    }
+
+    /// Let the server open so many files.
+    #[must_use]
+    pub(crate) fn with_open_files(mut self, count: u32) -> Self {
+        self.open_files = Some(format!("-n {count}"));
+        self
+    }
+
+    /// Let it open so many files until it asks for more.
+    #[must_use]
+    pub(crate) fn with_soft_open_files(mut self, count: u32) -> Self {
+        self.open_files = Some(format!("-Sn {count}"));
         self
     }
 
@@ -127,6 +143,12 @@ impl Setup {
             // `prlimit` becomes the program, as `ip` does below.
             let mut command = Command::new("prlimit");
             command.arg(format!("--fsize={limit}")).arg(program);
+            return command;
+        }
+        if let Some(limit) = &self.open_files {
+            // The shell becomes the program, so signals to our child reach it.
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(format!("ulimit {limit} && exec \"$0\" \"$@\"")).arg(program);
             return command;
         }
         let Some(namespace) = &self.namespace else { return Command::new(program) };
@@ -201,6 +223,10 @@ impl Server {
 
     pub(crate) fn store(&self) -> PathBuf {
         self.setup.store()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// The page of figures.

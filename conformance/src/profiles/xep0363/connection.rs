@@ -18,6 +18,16 @@ pub(super) const CASES: &[Case] = &[
     case!(["XEP-82"], "HTTP/1.0 is served, as some proxies speak it", serves_http_1_0),
     case!(["XEP-83"], "a target in absolute form names the same slot", accepts_absolute_form),
     case!(["XEP-84"], "a request with no Host or two is refused with 400", refuses_missing_host),
+    case!(["XEP-105"], "a Host field that is not a host is refused with 400", refuses_invalid_host),
+    case!(["XEP-106"], "an unknown transfer coding is refused with 501", refuses_unknown_coding),
+    case!(["XEP-107"], "a refusal that ends the connection says so", says_close),
+    case!(
+        ["XEP-100", "XEP-101"],
+        "a head of 200 KB is answered 431, readable for a web client",
+        refuses_large_head
+    ),
+    case!(["XEP-101"], "a malformed head is answered 400, readable for a web client", refuses_malformed_head),
+    case!(["XEP-102"], "a head that stays unfinished is answered 408", answers_slow_head, HeaderTimeout),
     case!(["XEP-60"], "a header section that never ends is cut", cuts_unfinished_header, HeaderTimeout),
 ];
 
@@ -180,4 +190,89 @@ async fn cuts_unfinished_header(ctx: &Ctx) -> CaseResult {
     wire.expect_ended(ctx.header_timeout + Duration::from_secs(10)).await?;
     let alive = ctx.send(&Request::new("GET", slot.url.clone())).await?;
     expect(alive.status == 404, "404 on another connection", alive.summary())
+}
+
+async fn refuses_invalid_host(ctx: &Ctx) -> CaseResult {
+    let slot = ctx.slot("photo.jpg", 5)?;
+    for host in ["one.example/path", "user@one.example", "one example", "[::1", "one.example:port"] {
+        let mut wire = ctx.connect().await?;
+        wire.send(&slot.put().length(5).head(host)).await?;
+        let _refused_early = wire.send(b"hello").await;
+        wire.answer().await.at(format_args!("Host: {host}"))?.expect_status(400).at(host)?;
+    }
+    ctx.expect_not_served(&slot).await
+}
+
+async fn refuses_unknown_coding(ctx: &Ctx) -> CaseResult {
+    for coding in ["gzip, chunked", "identity, chunked"] {
+        let slot = ctx.slot("photo.jpg", 5)?;
+        let mut wire = ctx.connect().await?;
+        let put = slot.put().header("Upload-Length", 5).header("Transfer-Encoding", coding);
+        wire.send_head(&put).await?;
+        let _refused_early = wire.send(&chunk(b"hello")).await;
+        let _refused_early = wire.send(&chunk(b"")).await;
+        wire.answer().await?.expect_status(501).at(coding)?;
+        ctx.expect_not_served(&slot).await?;
+    }
+    Ok(())
+}
+
+async fn says_close(ctx: &Ctx) -> CaseResult {
+    const LARGE: u64 = 1_000_000;
+    let slot = ctx.slot("photo.jpg", LARGE)?;
+    let query = format!("v={}", "0".repeat(64));
+    for put in [
+        slot.put_with(&query).length(LARGE),
+        slot.put_with(&query).length(LARGE).header("Expect", "100-continue"),
+    ] {
+        let mut wire = ctx.connect().await?;
+        wire.send_head(&put).await?;
+        wire.answer_within(CLOSING).await?.expect_status(403)?.expect_members("connection", &["close"])?;
+    }
+    Ok(())
+}
+
+/// What is readable to a program in a browser, and says why.
+fn expect_readable(answer: &crate::http::Answer) -> CaseResult {
+    answer.require("access-control-allow-origin")?;
+    answer.expect_problem()
+}
+
+async fn refuses_large_head(ctx: &Ctx) -> CaseResult {
+    let slot = ctx.slot("photo.jpg", 100)?;
+    for (fields, size) in [(1, 200_000), (90, 2_200)] {
+        let mut put = slot.put().length(100);
+        for at in 0..fields {
+            put = put.header(&format!("X-Large-{at}"), "x".repeat(size));
+        }
+        let mut wire = ctx.connect().await?;
+        let _refused_early = wire.send_head(&put).await;
+        let answer = wire.answer().await.at(format_args!("{fields} fields"))?;
+        answer.expect_status(431)?;
+        expect_readable(&answer)?;
+    }
+    let put = slot.put().length(100).header("X-Large", "x".repeat(30_000)).body(vec![7; 100]);
+    ctx.send(&put).await?.expect_status(201).at("30 kB of fields")?;
+    Ok(())
+}
+
+async fn refuses_malformed_head(ctx: &Ctx) -> CaseResult {
+    for head in ["PUT / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", "P\u{1}T / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        let mut wire = ctx.connect().await?;
+        wire.send(head.as_bytes()).await?;
+        let answer = wire.answer().await?;
+        answer.expect_status(400)?;
+        expect_readable(&answer)?;
+    }
+    Ok(())
+}
+
+async fn answers_slow_head(ctx: &Ctx) -> CaseResult {
+    let slot = ctx.slot("photo.jpg", 100)?;
+    let head = slot.put().length(100).head(&ctx.authority);
+    let mut wire = ctx.connect().await?;
+    wire.send(head.get(..head.len() - 2).unwrap_or_default()).await?;
+    let answer = wire.answer_within(ctx.header_timeout + Duration::from_secs(20)).await?;
+    answer.expect_status(408)?;
+    expect_readable(&answer)
 }
