@@ -320,7 +320,19 @@ pub async fn inspect_ledger(config: &Config) -> Result<String, Fault> {
 
 async fn sweep(house: Arc<House>, interval: Duration) {
     let engine = &house.engine;
-    let mut ticks = tokio::time::interval(interval);
+    match engine.retired().await {
+        Ok(due) if due.uploads > 0 => tracing::warn!(
+            files = due.uploads,
+            bytes = due.bytes,
+            seconds = interval.as_secs(),
+            "the first sweep will remove complete files that are older than [retention] max_age; stop the server \
+             before it to keep them"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::error!(%error, "counting what retention removes"),
+    }
+    // Not at once: an operator who mistyped has one interval.
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
     let mut orphans = tokio::time::interval(ORPHANS_EVERY);
     loop {
         tokio::select! {

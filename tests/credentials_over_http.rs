@@ -112,7 +112,7 @@ fn a_session_in_the_query_joins_nothing() {
 
 #[test]
 fn a_session_without_a_subject_covers_one_upload() {
-    // [SES-78]
+    // [ENG-155]
     let server = Setup::new().start();
     let (one, two) = (Slot::new("1/a.jpg", 10), Slot::new("2/b.jpg", 10));
     let id = session_of(&range(&server, &one, 0, 5, &[]).expect(308));
@@ -123,7 +123,7 @@ fn a_session_without_a_subject_covers_one_upload() {
 
 #[test]
 fn a_session_that_is_ended_ends_the_tokens_that_it_gave() {
-    // [SES-76]
+    // [ENG-154]
     let server = Setup::new().start();
     let slot = slot_of("romeo", "1", "a.jpg");
     let id = session_of(&range(&server, &slot, 0, 5, &[]).expect(308));
@@ -141,7 +141,7 @@ fn a_session_that_is_ended_ends_the_tokens_that_it_gave() {
 
 #[test]
 fn a_complete_upload_opens_no_session_however_often_it_is_asked_for() {
-    // [SES-75]
+    // [ENG-153]
     let server = Setup::new().with_metrics().start();
     let (slot, mine) = (Slot::new("1/a.jpg", 10), slot_of("romeo", "2", "b.jpg"));
     range(&server, &slot, 0, 10, &[]).expect(201);
@@ -377,7 +377,7 @@ fn what_is_genuine_and_does_not_fit_bans_nobody() {
 
 #[test]
 fn a_proxy_is_not_banned_for_clients_that_it_does_not_name() {
-    // [SES-72]
+    // [ENG-150]
     let proxied = Setup::new()
         .key("SERVER__TRUSTED_PROXIES", "127.0.0.1/32")
         .key("ABUSE__ALLOW", "")
@@ -388,7 +388,7 @@ fn a_proxy_is_not_banned_for_clients_that_it_does_not_name() {
             guess(&server, unreadable).expect(403);
         }
     }
-    // [SES-74] nor is one client told for another
+    // [ENG-152] nor is one client told for another
     let forged = [("X-Forwarded-For", "192.0.2.7"), ("Forwarded", "for=192.0.2.8")];
     for _ in 0..8 {
         guess(&server, &forged).expect(403);

@@ -305,7 +305,7 @@ pub async fn beyond_the_most_those_go_first_that_are_not_open_and_long_unseen(st
     assert_eq!(left(store, &sessions).await, [0; 0]);
 }
 
-/// [SES-79] A subject that opens sessions without end pushes nobody else's out, open or not.
+/// [ENG-156] A subject that opens sessions without end pushes nobody else's out, open or not.
 pub async fn beyond_the_most_whoever_holds_most_pays(store: &dyn Sessions) {
     let now = SystemClock.now();
     let of = |subject: Option<&str>, last: u8, is_open: bool, seen: u64| Session {

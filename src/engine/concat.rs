@@ -136,6 +136,9 @@ impl Engine {
         match &assembled {
             Ok(()) | Err(Error::Refused(Refusal::Superseded { .. })) => {}
             Err(Error::Refused(why)) => tracing::warn!(%why, "a concatenation was given up"),
+            Err(Error::Fault(fault)) if fault.lost => {
+                tracing::error!(%fault, "a concatenation was given up: the bytes of a part are missing");
+            }
             Err(Error::Fault(fault)) => {
                 tracing::error!(%fault, "a concatenation failed; it is tried again at the next start");
             }

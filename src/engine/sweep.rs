@@ -10,7 +10,7 @@ use futures_util::{StreamExt, future::join_all, stream};
 
 use super::{Engine, Error};
 use crate::{
-    ledger::{Due, Swap},
+    ledger::{Due, Extent, Swap},
     upload::{BlobKey, Gone, Phase, Upload, UploadId},
 };
 
@@ -57,6 +57,17 @@ impl Engine {
                 0 => return Ok(swept),
                 forgotten => swept.forgotten += forgotten,
             }
+        }
+    }
+
+    /// [ENG-82] What the next sweep removes because of the server's retention.
+    ///
+    /// # Errors
+    /// A fault of the ledger.
+    pub async fn retired(&self) -> Result<Extent, Error> {
+        match self.settings.retention {
+            Some(age) => Ok(self.parts.ledger.completed(None, self.now().minus(age)).await?),
+            None => Ok(Extent::default()),
         }
     }
 

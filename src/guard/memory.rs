@@ -123,7 +123,7 @@ impl Guard for MemoryGuard {
                 *count
             }
             None => {
-                // [SES-73] those that end first make room
+                // [ENG-151] those that end first make room
                 tables.failures.make_room(self.room);
                 tables.failures.set(key, now.plus(failure_window), 1);
                 1
@@ -241,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_table_without_room_forgets_the_oldest_and_bans_nobody_for_a_neighbour() {
-        // [SES-73]
+        // [ENG-151]
         let Site { clock, guard, .. } = site(100);
         for n in 0..10_000 {
             guard.failed(of_the_same_32(n)).await;

@@ -106,7 +106,7 @@ impl<K: Clone + Eq + std::hash::Hash> Keyed<K> {
         checked.map_err(|not_until| not_until.wait_time_from(DefaultClock::default().now()))
     }
 
-    /// [SES-73] those that have run out, or, where that makes no room, all of them
+    /// [ENG-151] those that have run out, or, where that makes no room, all of them
     fn forget(&self) {
         let mut limiter = self.limiter.write().unwrap_or_else(PoisonError::into_inner);
         // Another one may have done it meanwhile.
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_32_of_ipv6_grows_the_memory_to_its_bound_and_limits_no_neighbour() {
-        // [SES-73]
+        // [ENG-151]
         let rate = Rate::with_room(3, 1_000);
         for n in 0..20_000 {
             assert!(rate.count_address(of_the_same_32(n)).is_ok(), "{n} has asked once");

@@ -93,7 +93,7 @@ pub enum Step<'a> {
     },
 }
 
-/// [SES-81] How many changes of place each session had stored lately; each writes the whole session.
+/// [ENG-158] How many changes of place each session had stored lately; each writes the whole session.
 #[derive(Debug, Default)]
 struct Moves(Mutex<(Timestamp, HashMap<SessionKey, u32>)>);
 
@@ -248,7 +248,7 @@ impl Keeper {
                 Step::Join { arrived, .. } | Step::Finish { arrived, .. } => *arrived,
                 Step::See | Step::Refresh { .. } => now,
             };
-            // [SES-81]
+            // [ENG-158]
             let is_flapping = session.place != *place && !self.moves.allows(&session.key, now);
             let moved = if is_flapping { None } else { session.seen_at(place, arrived) };
             let mut token = None;
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_session_that_changes_its_place_all_the_time_is_recorded_so_often_a_minute() {
-        // [SES-81]
+        // [ENG-158]
         let moves = Moves::default();
         let (one, other) = (SessionId::random().key(), SessionId::random().key());
         let now = Timestamp(1_700_000_000_000);

@@ -170,7 +170,7 @@ impl RedisSessions {
 }
 
 impl RedisSessions {
-    /// [SES-79] Remove so many sessions, each of the holder that holds most. Rejected: a sorted set for each holder, which
+    /// [ENG-156] Remove so many sessions, each of the holder that holds most. Rejected: a sorted set for each holder, which
     /// every change of a session would have to keep in step; this looks at all of them, and only when there are too many.
     async fn clean_beyond(&self, beyond: u64) -> Result<u64, Fault> {
         let ranks = self.link.run("looking at all sessions", |mut redis| async move {

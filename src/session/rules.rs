@@ -14,7 +14,7 @@ use crate::{
 
 /// Changes of place that a session lists.
 const HISTORY: usize = 100;
-/// [SES-80] Bytes of names and types that a session holds of its uploads, beyond which it covers no further one: it is
+/// [ENG-157] Bytes of names and types that a session holds of its uploads, beyond which it covers no further one: it is
 /// written as a whole whenever it changes.
 const LARGEST: usize = 32 * 1024;
 
@@ -99,7 +99,7 @@ impl Session {
             self.note_whether_open();
             return true;
         }
-        // [SES-23]; [SES-78] without a subject nothing says that two uploads are the same person's
+        // [SES-23]; [ENG-155] without a subject nothing says that two uploads are the same person's
         if self.told_again || self.subject.is_none() || self.uploads.len() >= most {
             return false;
         }
@@ -133,7 +133,7 @@ impl Session {
         covers_this_alone
     }
 
-    /// [SES-79] Whom the store counts it for: its subject, or the network that it was last seen in (IPv6 by /64).
+    /// [ENG-156] Whom the store counts it for: its subject, or the network that it was last seen in (IPv6 by /64).
     #[must_use]
     pub fn holder(&self) -> String {
         match (&self.subject, self.place.address.to_canonical()) {
@@ -207,7 +207,7 @@ pub(super) struct Held<K> {
     pub(super) key: K,
 }
 
-/// [SES-79] The sessions that go when there are so many too many: always one of the holder that holds most, its least.
+/// [ENG-156] The sessions that go when there are so many too many: always one of the holder that holds most, its least.
 pub(super) fn surplus<K>(mut held: Vec<Held<K>>, count: usize) -> Vec<K> {
     held.sort_by(|a, b| {
         a.holder.cmp(&b.holder).then_with(|| (b.is_open, b.seen_at).cmp(&(a.is_open, a.seen_at)))

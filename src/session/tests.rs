@@ -212,7 +212,7 @@ fn a_session_is_open_until_every_upload_that_it_covers_was_seen_complete() {
 
 #[test]
 fn a_session_holds_no_more_of_its_uploads_than_can_be_written_each_time() {
-    // [SES-80]
+    // [ENG-157]
     let mut one = session();
     let long = |n: usize| Covered {
         name: Name(format!("/upload/{n}/{}", "x".repeat(4000))),
@@ -226,7 +226,7 @@ fn a_session_holds_no_more_of_its_uploads_than_can_be_written_each_time() {
 
 #[test]
 fn a_full_history_is_stored_once_and_read_as_it_was() {
-    // [SES-80]
+    // [ENG-157]
     let mut one = session();
     for n in 0..120 {
         let place = Place { agent: format!("{n} {}", "x".repeat(190)), ..one.place.clone() };

@@ -126,7 +126,7 @@ impl House {
 
     /// Count a guess; whoever guesses too often is banned.
     pub async fn failed(&self, place: &Place) {
-        // [SES-72] a proxy whose clients cannot be told apart is none of them
+        // [ENG-150] a proxy whose clients cannot be told apart is none of them
         if self.proxies.trusts(place.address) {
             return;
         }

@@ -170,7 +170,7 @@ fn asks_for_its_grant(call: &Call<'_>, known: Option<&Upload>) -> bool {
         && known.is_some_and(|upload| upload.phase == Phase::Complete && upload.about.owner.is_some())
 }
 
-/// [SES-76] A fresh token ends with the session that gave it, whenever that is.
+/// [ENG-154] A fresh token ends with the session that gave it, whenever that is.
 async fn still_given(
     call: &Call<'_>,
     judged: Result<Grant, Denied>,

@@ -76,7 +76,7 @@ impl Proxies {
         match self.families(headers) {
             (true, false) | (false, false) => named(Family::XForwarded),
             (false, true) => named(Family::Forwarded),
-            // [SES-74] a proxy writes one of them, and the client may have written the other
+            // [ENG-152] a proxy writes one of them, and the client may have written the other
             (true, true) => {
                 let (one, other) = (named(Family::XForwarded), named(Family::Forwarded));
                 if one == other { one } else { peer }
@@ -93,7 +93,7 @@ impl Proxies {
         match self.families(headers) {
             (true, false) | (false, false) => x_forwarded_origin(headers),
             (false, true) => self.forwarded_origin(peer, headers),
-            // [SES-74]
+            // [ENG-152]
             (true, true) => x_forwarded_origin(headers)
                 .filter(|one| Some(one) == self.forwarded_origin(peer, headers).as_ref()),
         }

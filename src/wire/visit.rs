@@ -151,7 +151,7 @@ impl Visit {
                     upload.id = Some(seen.id.clone());
                     upload.is_complete = is_complete;
                 }
-                // [SES-75] with what was complete before nobody goes on
+                // [ENG-153] with what was complete before nobody goes on
                 let is_over = is_complete && (was_complete || !reply.status.is_success());
                 let entry =
                     Entry { keeper, house, upload, subject, place, arrived, may_open, is_over, ends_by };

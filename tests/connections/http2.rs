@@ -127,7 +127,7 @@ async fn a_large_head_is_answered_431_with_a_document() {
 }
 
 /// [ENG-125] A running upload ends, and the client is told to open no further stream.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_sends_goaway_and_lets_a_running_upload_end() {
     let server = unhurried().key("SERVER__DRAIN_TIMEOUT", "10m").start();
     let slot = Slot::new("late.bin", 2000);

@@ -101,12 +101,13 @@ fn a_reader_that_stops_loses_its_connection() {
     drop(conn);
 }
 
+/// [ENG-121]
 #[test]
 fn one_address_has_a_bounded_number_of_connections() {
     let server = Setup::new()
         .with_metrics()
         .key("SERVER__MAX_CONNECTIONS_PER_ADDRESS", "3")
-        .key("ABUSE__ALLOW", "[]")
+        .key("ABUSE__ALLOW", "")
         .start();
     let mut held: Vec<Conn> = (0..3).map(|_| server.connect()).collect();
     for conn in &mut held {
@@ -153,6 +154,7 @@ fn sigterm_lets_a_running_upload_end() {
     assert!(server.ended().0.success());
 }
 
+/// [ENG-126]
 #[test]
 fn without_http2_its_preface_is_answered_505() {
     use std::io::Write as _;

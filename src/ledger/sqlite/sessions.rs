@@ -174,7 +174,7 @@ impl Sessions for SqliteSessions {
         let mut beyond = self.count().await?.saturating_sub(most);
         while beyond > 0 {
             let limit = u32::try_from(beyond).unwrap_or(CHOSEN).min(CHOSEN);
-            // [SES-79] always one of the holder that holds most, its least
+            // [ENG-156] always one of the holder that holds most, its least
             let least = "SELECT key, version FROM (
                     SELECT key, version, is_open, seen_at, row_number() OVER (
                         PARTITION BY subject ORDER BY is_open DESC, seen_at DESC) AS nth

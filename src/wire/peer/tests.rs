@@ -124,7 +124,7 @@ fn forwarded_is_read_as_the_rfc_writes_it() {
 
 #[test]
 fn the_configured_header_counts_and_auto_believes_neither_where_they_differ() {
-    // [SES-74]
+    // [ENG-152]
     let mut both = forwarded(&["for=192.0.2.2"]);
     both.extend(x_forwarded_for(&["192.0.2.1"]));
     for (header, client) in [

@@ -17,7 +17,7 @@ pub(super) const CASES: &[Case] = &[
     case!(["SES-51"], "an address with too many bad tokens is refused, and no other is", bans_bad_tokens, needs BAN),
     case!(["SES-51"], "a banned address is served where its credential is good, and where none is needed", serves_the_banned, needs BAN),
     case!(["SES-71"], "session ids, GET and HEAD ban nobody", spares_what_a_page_can_send, needs BAN),
-    case!(["SES-70", "AUT-100"], "genuine tokens that do not fit ban nobody", spares_the_genuine, needs BAN),
+    case!(["SES-70"], "genuine tokens that do not fit ban nobody", spares_the_genuine, needs BAN),
     case!(["SES-51"], "IPv6 addresses count by /64", bans_a_v6_network, needs BAN),
     case!(["SES-51"], "an allow-listed address is never banned", spares_the_allowed, needs BAN),
     case!(["SES-52"], "an address that asks too often is told when to come back", limits_addresses, needs ADDRESS_RATE),

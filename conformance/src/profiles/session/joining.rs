@@ -15,7 +15,7 @@ pub(super) const CASES: &[Case] = &[
         three_on_one_connection
     ),
     case!(["SES-77"], "a session that is named by the query joins no upload", query_joins_nothing),
-    case!(["AUT-102"], "of two credentials in one field, or two ids, neither counts", shown_twice),
+    case!(["SES-82"], "of two credentials in one field, or two ids, neither counts", shown_twice),
     case!(["SES-4"], "a session is named by header, by X-Session-Token or by query", named_in_each_place),
     case!(["SES-4"], "of several session ids the first place counts", first_place_counts),
     case!(["SES-5"], "a good token is served beside a session id that is of no use", useless_ids_do_no_harm),

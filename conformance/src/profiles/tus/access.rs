@@ -17,7 +17,7 @@ pub(super) const CASES: &[Case] = &[
     case!(["TUS-94", "TUS-127"], "strangers who create too much wait, or are answered 429 with Retry-After", limits_strangers, needs OPEN),
     case!(["TUS-95"], "every verb asks for a grant of the upload's subject", asks_with_every_verb, needs EVERY_VERB),
     case!(["TUS-102"], "a creation without a good grant is refused", asks_for_a_grant, needs GRANTED),
-    case!(["AUT-101"], "whoever knows the URL alone deletes no complete upload that a grant created", keeps_what_is_complete, needs GRANTED_REMOVAL),
+    case!(["TUS-160"], "whoever knows the URL alone deletes no complete upload that a grant created", keeps_what_is_complete, needs GRANTED_REMOVAL),
     case!(["TUS-122"], "a creation without a grant is refused for that, whatever it says", judges_the_grant_first, needs GRANTED),
     case!(["TUS-103"], "a creation beyond the grant's size is refused", holds_to_the_grant, needs GRANTED),
 ];
